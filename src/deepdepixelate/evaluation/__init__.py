@@ -1,0 +1,1 @@
+"""Scoring enlargements against originals, and showing them. Knows neither Kedro nor MLflow."""

@@ -1,0 +1,135 @@
+"""What happens around a Kedro run: checks before it, tags while it runs, a summary after it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from pydantic import BaseModel
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.parameters import TrainGanParameters, check_parameters
+
+
+class ParameterHooks:
+    """All parameters are checked as soon as they are known, whichever stage is to run."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Raise UserError that names every bad value and unknown key."""
+        check_parameters(context.config_loader["parameters"])
+
+    @hook_impl(tryfirst=True)
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """Hand plain values to the hooks after this one.
+
+        kedro-mlflow flattens dictionaries into ``pretrain.updates`` and the like but logs an object
+        as one string. ``inputs`` is the hooks' own copy: the node still gets the objects.
+        """
+        for name, value in inputs.items():
+            if isinstance(value, BaseModel):
+                inputs[name] = value.model_dump(mode="json")
+
+
+class PreflightHooks:
+    """What can be known to fail is told before the long work, not after."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Raise UserError where an input is not there or a content loss lacks its weights."""
+        for name in sorted(pipeline.inputs()):
+            if not name.startswith("params:") and not catalog.exists(name):
+                raise UserError(_missing_input(name, catalog, run_params.get("env")))
+        if "params:train_gan" in pipeline.inputs():
+            settings = catalog.load("params:train_gan")
+            if isinstance(settings, TrainGanParameters):
+                from deepdepixelate.training.runs import content_network
+
+                content_network(settings)
+
+
+def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
+    place = _path(catalog, name)
+    where = f"{name} is not there" + (f" ({place})." if place else ".")
+    makers = [
+        stage
+        for stage, pipeline in pipelines.items()
+        if stage != "__default__" and name in pipeline.all_outputs()
+    ]
+    if not makers:
+        return f"{where} Put it there, or change conf/*/catalog.yml."
+    environment = f" --env {env}" if env and env != "local" else ""
+    return f"{where} Run first: kedro run{environment} --pipeline {makers[0]}"
+
+
+class TrackingHooks:
+    """The MLflow run says which commit, environment and pipeline it was."""
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
+        """Tag the run that kedro-mlflow has just started."""
+        import mlflow
+
+        from deepdepixelate.tracking import git_commit
+
+        if mlflow.active_run() is not None:
+            names = run_params.get("pipeline_names") or ["__default__"]
+            mlflow.set_tags(
+                {
+                    "mlflow.source.git.commit": git_commit() or "unknown",
+                    "git_commit": git_commit() or "unknown",
+                    "environment": run_params.get("env") or "local",
+                    "pipeline": "+".join(names),
+                }
+            )
+
+
+class SummaryHooks:
+    """The last thing that a person sees: the table and where everything lies."""
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Print the comparison table, where there is one, and the paths of what was written."""
+        from rich.console import Console
+
+        console = Console()
+        if "evaluation" in pipeline.all_outputs():
+            for table in _tables(catalog.load("evaluation")):
+                console.print(table)
+        project = Path(run_params["project_path"])
+        console.print("Written:")
+        for name in sorted(pipeline.all_outputs()):
+            if place := _path(catalog, name):
+                shown = place.relative_to(project) if place.is_relative_to(project) else place
+                console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True)
+
+
+def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    tables = []
+    for set_name, of_set in evaluation["sets"].items():
+        border = evaluation["protocol"]["border"]
+        title = f"{set_name}: {of_set['images']} images, luma, border {border}"
+        table = Table("model", title=title)
+        table.add_column("PSNR / dB", justify="right")
+        table.add_column("SSIM", justify="right")
+        for model, metrics in of_set["models"].items():
+            table.add_row(model, f"{metrics['psnr_y']:.2f}", f"{metrics['ssim_y']:.4f}")
+        tables.append(table)
+    return tables
+
+
+def _path(catalog: DataCatalog, name: str) -> Path | None:
+    """Where a dataset lies, if it lies in a file or folder."""
+    path = getattr(catalog.get(name), "_filepath", None)
+    return None if path is None else Path(str(path))

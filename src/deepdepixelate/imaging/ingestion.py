@@ -1,0 +1,201 @@
+"""From encoded faces to streams of cropped pixels, and the account of what was left out."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.imaging.resize import KERNEL, downscale
+from deepdepixelate.imaging.shards import ImageBatch, ImageStream, ShardedImages
+from deepdepixelate.imaging.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
+from deepdepixelate.parallel import map_in_order
+
+IMAGES_PER_TASK = 32
+
+
+@dataclass(frozen=True)
+class FaceGeometry:
+    """Sizes in pixels: what an image must measure, and the centre crop that is kept of it."""
+
+    width: int
+    height: int
+    crop_width: int
+    crop_height: int
+
+    def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The centre of an (H, W, 3) image; an odd pixel too many is cut at the right and below."""
+        left = (self.width - self.crop_width) // 2
+        top = (self.height - self.crop_height) // 2
+        return image[top : top + self.crop_height, left : left + self.crop_width]
+
+
+@dataclass
+class _Rejections:
+    """Images that could not be used, over all splits, with a limit to how many there may be."""
+
+    limit: int
+    count: int = 0
+
+    def add(self, name: str, reason: str) -> None:
+        self.count += 1
+        if self.count > self.limit:
+            raise UserError(
+                f"{self.count} images cannot be used, more than ingest.max_rejected_fraction "
+                f"allows ({self.limit} of this set); the last one: {name} ({reason}). Check the "
+                "archive, or allow more: --params ingest.max_rejected_fraction=F."
+            )
+
+
+def ingest(
+    source: FaceSource,
+    geometry: FaceGeometry,
+    *,
+    limit_per_split: int | None,
+    max_rejected_fraction: float,
+) -> dict[Split, ImageStream]:
+    """Prepare one stream of cropped HR images a split; nothing is read until they are written.
+
+    Args:
+        source: the encoded images.
+        geometry: the size that they must have, and the crop.
+        limit_per_split: take only so many images of each split, the first ones; None for all.
+        max_rejected_fraction: of all images taken, the share that may be unusable, 0 to 1.
+
+    Returns:
+        Streams to be written one after another, in the order of the splits.
+
+    Raises:
+        UserError: a split has no image.
+    """
+    names = {split: list(source.splits[split])[:limit_per_split] for split in SPLITS}
+    empty = [split for split in SPLITS if not names[split]]
+    if empty:
+        raise UserError(
+            f"{source.origin.get('path', 'the source')} has no image of the "
+            f"{' and the '.join(empty)} split: training, validation and evaluation need all three."
+        )
+    total = sum(map(len, names.values()))
+    rejections = _Rejections(limit=int(max_rejected_fraction * total))
+    return {
+        split: _SplitReader(source, split, names[split], geometry, rejections).stream()
+        for split in SPLITS
+    }
+
+
+@dataclass
+class _SplitReader:
+    source: FaceSource
+    split: Split
+    names: Sequence[str]
+    geometry: FaceGeometry
+    rejections: _Rejections
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    content_hashes: list[str] = field(default_factory=list)
+
+    def stream(self) -> ImageStream:
+        return ImageStream(batches=self._batches(), details=self._details)
+
+    def _batches(self) -> Iterator[ImageBatch]:
+        with tqdm(total=len(self.names), desc=f"ingest {self.split}", unit="image") as progress:
+            for results in map_in_order(self._decode, self._encoded()):
+                accepted = []
+                for name, content_hash, result in results:
+                    progress.update()
+                    if isinstance(result, str):
+                        self.rejected.append({"name": name, "reason": result})
+                        self.rejections.add(name, result)
+                    else:
+                        accepted.append((name, result))
+                        self.content_hashes.append(content_hash)
+                if accepted:
+                    names, pixels = zip(*accepted, strict=True)
+                    yield ImageBatch(list(names), np.stack(pixels))
+
+    def _encoded(self) -> Iterator[list[tuple[str, bytes | RejectedImageError]]]:
+        """Groups of encoded images, read in the calling thread: an archive is one file."""
+        remaining = iter(self.names)
+        while group := list(islice(remaining, IMAGES_PER_TASK)):
+            yield [(name, self._read(name)) for name in group]
+
+    def _read(self, name: str) -> bytes | RejectedImageError:
+        try:
+            return self.source.read(name)
+        except RejectedImageError as error:
+            return error
+
+    def _decode(
+        self, group: list[tuple[str, bytes | RejectedImageError]]
+    ) -> list[tuple[str, str, NDArray[np.uint8] | str]]:
+        """Name, content hash and cropped pixels, or the reason against them, of each image."""
+        results: list[tuple[str, str, NDArray[np.uint8] | str]] = []
+        for name, encoded in group:
+            if isinstance(encoded, RejectedImageError):
+                results.append((name, "", str(encoded)))
+                continue
+            try:
+                pixels = decode(encoded, self.geometry.width, self.geometry.height)
+            except RejectedImageError as error:
+                results.append((name, "", str(error)))
+                continue
+            content_hash = hashlib.sha256(encoded).hexdigest()
+            results.append((name, content_hash, self.geometry.crop(pixels)))
+        return results
+
+    def _details(self) -> Mapping[str, Any]:
+        return {
+            "origin": dict(self.source.origin),
+            "crop": f"centre, {self.geometry.crop_width}x{self.geometry.crop_height}",
+            "rejected": self.rejected,
+            "content_sha256": self.content_hashes,
+        }
+
+
+def report(source: FaceSource, images: Mapping[Split, ShardedImages]) -> dict[str, Any]:
+    """The account of an ingestion, for ``ingest_report.json``.
+
+    Counts per split of what was stored, is missing and was rejected (by name and reason), images
+    that are in more than one split by the hash of their encoded bytes, and where all came from.
+    """
+    places: dict[str, list[tuple[Split, str]]] = defaultdict(list)
+    for split, stored in images.items():
+        hashes = stored.manifest.details["content_sha256"]
+        for name, content_hash in zip(stored.names, hashes, strict=True):
+            places[content_hash].append((split, name))
+    shared = [group for group in places.values() if len({split for split, _ in group}) > 1]
+    return {
+        "source": dict(source.origin),
+        "images": {split: len(stored) for split, stored in images.items()},
+        "missing": dict(source.missing),
+        "unlisted": source.unlisted,
+        "rejected": {
+            split: stored.manifest.details["rejected"] for split, stored in images.items()
+        },
+        "duplicates_across_splits": [
+            [{"split": split, "name": name} for split, name in group] for group in shared
+        ],
+        "digests": {split: stored.manifest.digest for split, stored in images.items()},
+    }
+
+
+def degrade(hr: ShardedImages, scale: int) -> ImageStream:
+    """Prepare the stream of LR images of a dataset, one to one and in its order."""
+
+    def shrink(batch: ImageBatch) -> ImageBatch:
+        return ImageBatch(batch.names, downscale(batch.pixels, scale))
+
+    def batches() -> Iterator[ImageBatch]:
+        split = hr.manifest.split
+        with tqdm(total=len(hr), desc=f"degrade {split}", unit="image") as progress:
+            for batch in map_in_order(shrink, hr.batches(IMAGES_PER_TASK)):
+                yield batch
+                progress.update(len(batch.names))
+
+    details = {"source": hr.manifest.digest, "scale": scale, "kernel": KERNEL}
+    return ImageStream(batches=batches(), details=lambda: details)

@@ -1,0 +1,109 @@
+"""PSNR and SSIM on the luma channel, by the protocol of the super-resolution literature.
+
+Luma is the Y of BT.601 in its studio range (16 to 235), computed from uint8 RGB without rounding; a
+border as wide as the scale is left out; the data range is 255. See Wang et al., *Image quality
+assessment: from error visibility to structural similarity* (2004), for SSIM.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+PROTOCOL: dict[str, Any] = {
+    "channel": "Y of BT.601 (16-235) from uint8 RGB, not rounded",
+    "psnr": "averaged over images, data range 255",
+    "ssim": "Gaussian window 11x11 of sigma 1.5, K1 0.01, K2 0.03, population covariance, "
+    "valid region, data range 255, averaged over images",
+}
+"""The protocol in words, for the files that carry figures."""
+
+_LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255.0
+_LUMA_OFFSET = 16.0
+_DATA_RANGE = 255.0
+_WINDOW = 11
+
+
+def luma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Y of BT.601 (ITU-R BT.601-7, 16 to 235) of uint8 RGB, shape (..., H, W, 3) to (..., H, W).
+
+    Raises:
+        ValueError: the images are not uint8 with three channels last.
+    """
+    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
+        raise ValueError(
+            "images must be uint8 RGB of shape (..., H, W, 3), "
+            f"not {images.dtype} of shape {tuple(images.shape)}"
+        )
+    return images @ _LUMA_WEIGHTS + _LUMA_OFFSET
+
+
+def psnr_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
+    """Peak signal-to-noise ratio on luma, in dB; infinite for equal images.
+
+    Args:
+        sr: super-resolved image or images, uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
+        hr: their originals, of the same shape.
+        border: pixels left out at each side, by convention the scale.
+
+    Returns:
+        A float for one image; a float64 array of shape (N,) for a batch.
+
+    Raises:
+        ValueError: the shapes differ, or nothing is left inside the border.
+    """
+    errors = _inner_luma(sr, hr, border)
+    mean_squared_error = np.mean((errors[0] - errors[1]) ** 2, axis=(-2, -1))
+    with np.errstate(divide="ignore"):
+        return 10.0 * np.log10(_DATA_RANGE**2 / mean_squared_error)
+
+
+def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
+    """Structural similarity on luma, at most 1.
+
+    Args:
+        sr: super-resolved image or images, uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
+        hr: their originals, of the same shape.
+        border: pixels left out at each side, by convention the scale.
+
+    Returns:
+        A float for one image; a float64 array of shape (N,) for a batch.
+
+    Raises:
+        ValueError: the shapes differ, or less than a window of 11x11 is left inside the border.
+    """
+    first, second = _inner_luma(sr, hr, border)
+    if min(first.shape[-2:]) < _WINDOW:
+        raise ValueError(
+            f"inside a border of {border} pixels only {first.shape[-1]}x{first.shape[-2]} are left: "
+            f"SSIM needs {_WINDOW}x{_WINDOW}"
+        )
+    if first.ndim == 2:
+        return _ssim(first, second)
+    return np.array([_ssim(*pair) for pair in zip(first, second, strict=True)])
+
+
+def _inner_luma(
+    sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if sr.shape != hr.shape:
+        raise ValueError(f"the images to compare differ in shape: {sr.shape} and {hr.shape}")
+    height, width = sr.shape[-3:-1]
+    if border < 0 or min(height, width) <= 2 * border:
+        raise ValueError(f"a border of {border} pixels leaves nothing of {width}x{height}")
+    inner = (..., slice(border, height - border), slice(border, width - border), slice(None))
+    return luma(sr[inner]), luma(hr[inner])
+
+
+def _ssim(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    return float(
+        structural_similarity(
+            first,
+            second,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=_DATA_RANGE,
+        )
+    )

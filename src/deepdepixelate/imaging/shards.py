@@ -1,0 +1,294 @@
+"""Pixels at rest: images of one size as shards of raw uint8 ``.npy`` with a manifest.
+
+A folder holds ``shard-00000.npy``, ``shard-00001.npy``, … of shape (count, H, W, C) and
+``manifest.json``, which is written last and by rename: a folder without it is not a dataset, so that
+nothing half-written passes for a finished one. Shards are plain ``.npy`` to be read as memory maps:
+a random crop costs a page or two of reading and no decoding.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.files import atomic_write
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images of one size: their names and uint8 pixels of shape (N, H, W, C)."""
+
+    names: list[str]
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageStream:
+    """Images on their way to disk, made while they are written so that memory stays small.
+
+    Attributes:
+        batches: the images in order, to be gone through once.
+        details: what the manifest shall say besides (a JSON object), asked after the last batch.
+    """
+
+    batches: Iterable[ImageBatch]
+    details: Callable[[], Mapping[str, Any]] = field(default=dict)
+
+
+class Shard(BaseModel):
+    """One file of a dataset: its name, its number of images and the SHA-256 of the whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    count: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a folder of shards holds. ``shape`` is that of one image: (H, W, C)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int
+    shape: tuple[int, int, int]
+    dtype: str = "uint8"
+    split: str
+    shards: tuple[Shard, ...]
+    names: tuple[str, ...]
+    details: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the shards' own: equal for equal pixels in equal order and sharding."""
+        lines = "".join(f"{shard.sha256} {shard.count}\n" for shard in self.shards)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class ShardedImages:
+    """Images of one size, read from their shards as they are needed.
+
+    Indexing gives read-only views (H, W, C) into memory maps; nothing is decoded or copied.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest = _read_manifest(directory)
+        self._starts = np.cumsum([0, *(shard.count for shard in self.manifest.shards)])
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        view: NDArray[np.uint8] = self._maps[shard][index - self._starts[shard]]
+        return view
+
+    @cached_property
+    def _maps(self) -> list[NDArray[np.uint8]]:
+        return [np.load(self._path(shard), mmap_mode="r") for shard in self.manifest.shards]
+
+    def _path(self, shard: Shard) -> Path:
+        return self.directory / shard.file
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The images' names, in order."""
+        return self.manifest.names
+
+    def batches(self, size: int) -> Iterator[ImageBatch]:
+        """All images in order, at most ``size`` at a time, read without mapping them to memory."""
+        done = 0
+        for shard in self.manifest.shards:
+            with self._path(shard).open("rb") as file:
+                _skip_header(file)
+                for start in range(0, shard.count, size):
+                    count = min(size, shard.count - start)
+                    values = np.fromfile(file, np.uint8, count * int(np.prod(self.manifest.shape)))
+                    names = list(self.names[done : done + count])
+                    yield ImageBatch(names, values.reshape(count, *self.manifest.shape))
+                    done += count
+
+
+class ImagePairs:
+    """HR images and their LR counterparts, checked to belong together.
+
+    Attributes:
+        hr: originals, (H, W, C) each.
+        lr: the same images shrunk, (H / scale, W / scale, C) each.
+        scale: how many times smaller LR is.
+    """
+
+    def __init__(self, hr: ShardedImages, lr: ShardedImages) -> None:
+        source = lr.manifest.details.get("source")
+        if source != hr.manifest.digest or lr.names != hr.names:
+            raise UserError(
+                f"{lr.directory} was not made from the images that are now in {hr.directory}. "
+                "Make it again: kedro run --pipeline degrade (with the same --env)."
+            )
+        self.hr = hr
+        self.lr = lr
+        self.scale: int = lr.manifest.details["scale"]
+
+    def __len__(self) -> int:
+        return len(self.hr)
+
+    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        """All HR and LR images in order, at most ``size`` of each at a time."""
+        done = 0
+        for hr in self.hr.batches(size):
+            lr = np.stack([self.lr[index] for index in range(done, done + len(hr.names))])
+            yield hr, ImageBatch(hr.names, lr)
+            done += len(hr.names)
+
+
+@dataclass
+class _ShardWriter:
+    """Writes one shard image by image; its header counts ``capacity`` images until ``close``."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    capacity: int
+    count: int = 0
+
+    def __enter__(self) -> Self:
+        self._file = self.path.open("w+b")
+        self._hash = hashlib.sha256()
+        self._write(self._header(self.capacity))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def append(self, pixels: NDArray[np.uint8]) -> None:
+        self._write(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+        self.count += len(pixels)
+
+    def finish(self) -> Shard:
+        """Correct the header of a shard that was not filled, sync it and describe it."""
+        if self.count < self.capacity:
+            self._file.seek(0)
+            self._file.write(self._header(self.count))
+            self._file.flush()
+            self._file.seek(0)
+            self._hash = hashlib.file_digest(self._file, "sha256")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return Shard(file=self.path.name, count=self.count, sha256=self._hash.hexdigest())
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+
+    def _header(self, count: int) -> bytes:
+        """The ``.npy`` header; NumPy pads it so that the count never changes its length."""
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
+        )
+        return header.getvalue()
+
+
+def write_shards(
+    directory: Path, stream: ImageStream, *, split: str, images_per_shard: int
+) -> Manifest:
+    """Write a stream of images of one size as shards and, last of all, their manifest.
+
+    What the folder held before is gone from the moment this begins: its manifest first.
+
+    Raises:
+        UserError: the stream held no image, or the disk could not take it.
+        ValueError: the stream's images are not uint8 of one size.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_shards(directory)
+        shards, names, shape = _write_all(directory, stream, images_per_shard)
+        if shape is None:
+            raise UserError(f"no image was left to write for the {split} split in {directory}.")
+        manifest = Manifest(
+            count=len(names),
+            shape=shape,
+            split=split,
+            shards=tuple(shards),
+            names=tuple(names),
+            details=dict(stream.details()),
+        )
+        with atomic_write(directory / MANIFEST) as file:
+            file.write(manifest.model_dump_json(indent=1).encode())
+    except OSError as error:
+        remove_shards(directory)
+        raise UserError(
+            f"{directory} could not be written: {error.strerror or error}. What was written of it "
+            "was removed; make room or mend the permissions and run the same command again."
+        ) from error
+    return manifest
+
+
+def remove_shards(directory: Path) -> None:
+    """Remove a dataset's files, the manifest first; anything else in the folder stays."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+    for path in directory.glob("shard-*.npy"):
+        path.unlink()
+
+
+def _write_all(
+    directory: Path, stream: ImageStream, images_per_shard: int
+) -> tuple[list[Shard], list[str], tuple[int, int, int] | None]:
+    shards: list[Shard] = []
+    names: list[str] = []
+    shape: tuple[int, int, int] | None = None
+    waiting = iter(stream.batches)
+    batch = next(waiting, None)
+    while batch is not None:
+        shape = shape or (batch.pixels.shape[1], batch.pixels.shape[2], batch.pixels.shape[3])
+        path = directory / f"shard-{len(shards):05d}.npy"
+        with _ShardWriter(path, shape, images_per_shard) as shard:
+            while batch is not None and shard.count < images_per_shard:
+                if batch.pixels.dtype != np.uint8 or batch.pixels.shape[1:] != shape:
+                    raise ValueError(f"{batch.pixels.dtype} {batch.pixels.shape[1:]} among {shape}")
+                room = images_per_shard - shard.count
+                shard.append(batch.pixels[:room])
+                names += batch.names[:room]
+                rest = ImageBatch(batch.names[room:], batch.pixels[room:])
+                batch = rest if rest.names else next(waiting, None)
+            shards.append(shard.finish())
+    return shards, names, shape
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    path = directory / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{directory} holds no complete dataset: {MANIFEST} is missing.") from None
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is damaged ({error.error_count()} errors, the first: "
+            f"{error.errors()[0]['msg']}). Make the dataset again."
+        ) from error
+    for shard in manifest.shards:
+        expected = shard.count * int(np.prod(manifest.shape))
+        file = directory / shard.file
+        if not file.is_file() or file.stat().st_size < expected:
+            raise UserError(f"{file} is missing or cut short. Make the dataset again.")
+    return manifest
+
+
+def _skip_header(file: BinaryIO) -> None:
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+

@@ -1,0 +1,211 @@
+"""Where faces come from: encoded images by name, and the split that each belongs to."""
+
+import hashlib
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, get_args
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from deepdepixelate.errors import UserError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class RejectedImageError(Exception):
+    """An image that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class FaceSource:
+    """A set of encoded images, each in one split.
+
+    Attributes:
+        splits: the names that can be read, per split, in order.
+        read: gives an image's encoded bytes; raises RejectedImageError where they are damaged.
+        missing: names that are listed for a split but not there, counted per split.
+        unlisted: how many images are there that belong to no split.
+        origin: what the report says of where the images come from.
+    """
+
+    splits: Mapping[Split, Sequence[str]]
+    read: Callable[[str], bytes]
+    origin: Mapping[str, Any]
+    missing: Mapping[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    unlisted: int = 0
+
+
+def decode(encoded: bytes, width: int, height: int) -> NDArray[np.uint8]:
+    """Decode an image that must be RGB of exactly this size.
+
+    JPEG goes through libjpeg-turbo in its strict mode: data that Pillow would fill up with gray or
+    garbage (a bad Huffman code, bytes left over) is an error here.
+
+    Returns:
+        uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        RejectedImageError: damaged, not an image, not RGB or of another size.
+    """
+    if encoded.startswith(_JPEG_MAGIC):
+        pixels, mode = _decode_jpeg(encoded)
+    else:
+        pixels, mode = _decode_other(encoded)
+    if mode != "RGB":
+        raise RejectedImageError(f"colour mode {mode}, expected RGB")
+    if pixels.shape[:2] != (height, width):
+        raise RejectedImageError(
+            f"{pixels.shape[1]}x{pixels.shape[0]} pixels, expected {width}x{height}"
+        )
+    return pixels
+
+
+def _decode_jpeg(encoded: bytes) -> tuple[NDArray[np.uint8], str]:
+    try:
+        *_, colourspace, _ = simplejpeg.decode_jpeg_header(encoded)
+        if colourspace not in ("YCbCr", "RGB"):
+            return np.empty((0, 0, 3), np.uint8), str(colourspace)
+        return simplejpeg.decode_jpeg(encoded, strict=True), "RGB"
+    except ValueError as error:
+        raise RejectedImageError(f"damaged JPEG: {error}") from error
+
+
+def _decode_other(encoded: bytes) -> tuple[NDArray[np.uint8], str]:
+    try:
+        with Image.open(BytesIO(encoded)) as image:
+            return np.asarray(image), image.mode
+    except UnidentifiedImageError:
+        raise RejectedImageError("not an image that can be read") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RejectedImageError(f"damaged image: {error}") from error
+
+
+def read_partition(path: Path) -> dict[str, Split]:
+    """Read CelebA's ``list_eval_partition.txt``: a name and 0, 1 or 2 (train, val, test) a line.
+
+    Raises:
+        UserError: the file is missing or a line is not of that form; the line is named.
+    """
+    partition: dict[str, Split] = {}
+    try:
+        lines = path.read_bytes().decode("ascii").splitlines()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing. It comes with CelebA (folder Eval) and says which image belongs "
+            "to which split; put it there or name its folder: --params celeba_dir=DIR."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as CelebA's partition list: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        match line.split():
+            case [name, "0" | "1" | "2" as code] if name not in partition:
+                partition[name] = SPLITS[int(code)]
+            case [name, "0" | "1" | "2"]:
+                raise UserError(f"{path}, line {number}: {name} is listed a second time.")
+            case _:
+                raise UserError(
+                    f"{path}, line {number}: expected a file name and 0, 1 or 2 (train, val, "
+                    f"test), found {line[:80]!r}."
+                )
+    if not partition:
+        raise UserError(f"{path} lists no image.")
+    return partition
+
+
+def open_celeba(directory: Path) -> FaceSource:
+    """Open CelebA's aligned faces: ``img_align_celeba.zip``, read in place, or a folder of images.
+
+    The folder may be ``img_align_celeba`` or the directory itself. An archive that holds only part
+    of the partition list is normal; what is missing is counted.
+
+    Raises:
+        UserError: no archive and no images there, or a damaged archive or list.
+    """
+    archive = directory / "img_align_celeba.zip"
+    if archive.exists():
+        names, read, sha256 = *_open_zip(archive), _sha256(archive)
+        place = archive
+    else:
+        folder = directory / "img_align_celeba"
+        place = folder if folder.is_dir() else directory
+        names, read, sha256 = *_open_folder(place), None
+    if not names:
+        raise UserError(
+            f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of images. "
+            "Get the aligned faces (img_align_celeba.zip, 1.4 GB, and list_eval_partition.txt) from "
+            "the CelebA page, put both there, or name their folder: --params celeba_dir=DIR."
+        )
+    partition = read_partition(directory / "list_eval_partition.txt")
+    splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    for name in sorted(names):
+        if name in partition:
+            splits[partition[name]].append(name)
+    listed = Counter(partition.values())
+    return FaceSource(
+        splits=splits,
+        read=read,
+        origin={"dataset": "CelebA, aligned and cropped", "path": str(place), "sha256": sha256},
+        missing={split: listed[split] - len(splits[split]) for split in SPLITS},
+        unlisted=len(names) - sum(len(names) for names in splits.values()),
+    )
+
+
+def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not a complete zip archive ({error}): a download cut short, perhaps. "
+            "Fetch it again; nothing was changed."
+        ) from error
+    entries = {
+        PurePosixPath(entry.filename).name: entry
+        for entry in archive.infolist()
+        if _is_image_name(entry.filename)
+    }
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(entries[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+            raise RejectedImageError(f"damaged in the archive: {error}") from error
+
+    return list(entries), read
+
+
+def _open_folder(directory: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    if not directory.is_dir():
+        return [], lambda name: b""
+    names = [path.name for path in directory.iterdir() if _is_image_name(path.name)]
+
+    def read(name: str) -> bytes:
+        try:
+            return (directory / name).read_bytes()
+        except OSError as error:
+            raise RejectedImageError(f"cannot be read: {error.strerror}") from error
+
+    return names, read
+
+
+def _is_image_name(path: str) -> bool:
+    name = PurePosixPath(path)
+    return name.suffix.lower() in _IMAGE_SUFFIXES and not name.name.startswith(".")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,32 @@
+"""Enlarging images with a trained generator."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepdepixelate.models.generator import Generator, from_pixels, to_pixels
+
+
+def enlarge(
+    generator: Generator, images: NDArray[np.uint8], device: torch.device
+) -> NDArray[np.uint8]:
+    """Super-resolve a batch, in float32 and with the batch-norm statistics of training.
+
+    Args:
+        generator: on ``device``; its mode (training or evaluation) is restored afterwards.
+        images: uint8 RGB, shape (N, h, w, 3).
+        device: where to compute.
+
+    Returns:
+        uint8 RGB, shape (N, scale x h, scale x w, 3).
+    """
+    was_training = generator.training
+    generator.eval()
+    try:
+        with torch.inference_mode():
+            lr = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
+            pixels = to_pixels(generator(from_pixels(lr)))
+    finally:
+        generator.train(was_training)
+    enlarged: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return enlarged

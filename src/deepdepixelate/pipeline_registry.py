@@ -1,0 +1,19 @@
+"""All pipelines by name: one a stage, and the whole chain as the default."""
+
+from kedro.pipeline import Pipeline
+
+from deepdepixelate.pipelines import degrade, evaluate, ingest, pretrain, train_gan
+
+STAGES = {
+    "ingest": ingest,
+    "degrade": degrade,
+    "pretrain": pretrain,
+    "train_gan": train_gan,
+    "evaluate": evaluate,
+}
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """The pipelines that ``kedro run --pipeline NAME`` knows; the chain runs without a name."""
+    stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
+    return {**stages, "__default__": sum(stages.values(), Pipeline([]))}

@@ -1,0 +1,1 @@
+"""One Kedro pipeline a stage: thin nodes over the library."""

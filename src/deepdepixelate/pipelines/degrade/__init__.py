@@ -1,0 +1,5 @@
+"""From HR shards to LR shards, by the field's bicubic kernel."""
+
+from deepdepixelate.pipelines.degrade.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

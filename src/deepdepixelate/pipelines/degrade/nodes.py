@@ -1,0 +1,10 @@
+"""Nodes of the stage ``degrade``."""
+
+from deepdepixelate.imaging import ingestion
+from deepdepixelate.imaging.shards import ImageStream, ShardedImages
+from deepdepixelate.parameters import DegradeParameters
+
+
+def shrink(hr: ShardedImages, parameters: DegradeParameters) -> ImageStream:
+    """Make the LR images of one split, one to one with its HR images."""
+    return ingestion.degrade(hr, parameters.scale)

@@ -1,0 +1,24 @@
+"""The stage ``degrade``."""
+
+from kedro.pipeline import Pipeline, node
+
+from deepdepixelate.imaging.sources import SPLITS
+from deepdepixelate.pipelines.degrade.nodes import shrink
+
+
+def create_pipeline() -> Pipeline:
+    """HR shards to LR shards of each split."""
+    return Pipeline(
+        [
+            node(
+                shrink,
+                inputs=[f"hr_{split}", "params:degrade"],
+                outputs=f"lr_{split}",
+                name=f"shrink_{split}",
+            )
+            for split in SPLITS
+        ],
+        namespace="degrade",
+        prefix_datasets_with_namespace=False,
+        tags="data",
+    )

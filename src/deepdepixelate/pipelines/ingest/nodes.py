@@ -1,0 +1,32 @@
+"""Nodes of the stage ``ingest``."""
+
+from typing import Any
+
+from deepdepixelate.imaging import ingestion
+from deepdepixelate.imaging.ingestion import FaceGeometry
+from deepdepixelate.imaging.shards import ImageStream, ShardedImages
+from deepdepixelate.imaging.sources import FaceSource
+from deepdepixelate.parameters import IngestParameters
+
+
+def store_faces(
+    faces: FaceSource, parameters: IngestParameters
+) -> tuple[ImageStream, ImageStream, ImageStream]:
+    """Decode, check and crop the faces of each split: train, val and test, written as read."""
+    geometry = FaceGeometry(
+        parameters.width, parameters.height, parameters.crop_width, parameters.crop_height
+    )
+    streams = ingestion.ingest(
+        faces,
+        geometry,
+        limit_per_split=parameters.limit_per_split,
+        max_rejected_fraction=parameters.max_rejected_fraction,
+    )
+    return streams["train"], streams["val"], streams["test"]
+
+
+def report_on_faces(
+    faces: FaceSource, train: ShardedImages, val: ShardedImages, test: ShardedImages
+) -> dict[str, Any]:
+    """Count what was stored, is missing, was rejected, or is in more than one split."""
+    return ingestion.report(faces, {"train": train, "val": val, "test": test})

@@ -1,0 +1,28 @@
+"""The stage ``ingest``."""
+
+from kedro.pipeline import Pipeline, node
+
+from deepdepixelate.pipelines.ingest.nodes import report_on_faces, store_faces
+
+
+def create_pipeline() -> Pipeline:
+    """Faces to HR shards of each split, and the ingestion report."""
+    return Pipeline(
+        [
+            node(
+                store_faces,
+                inputs=["faces", "params:ingest"],
+                outputs=["hr_train", "hr_val", "hr_test"],
+                name="store_faces",
+            ),
+            node(
+                report_on_faces,
+                inputs=["faces", "hr_train", "hr_val", "hr_test"],
+                outputs="ingest_report",
+                name="report_on_faces",
+            ),
+        ],
+        namespace="ingest",
+        prefix_datasets_with_namespace=False,
+        tags="data",
+    )

@@ -1,0 +1,28 @@
+"""Nodes of the stage ``pretrain``."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from deepdepixelate import tracking
+from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
+from deepdepixelate.models.weights import Weights
+from deepdepixelate.parameters import PretrainParameters, TrainingParameters
+from deepdepixelate.training import runs
+
+
+def train_srresnet(
+    hr_train: ShardedImages,
+    lr_train: ShardedImages,
+    hr_val: ShardedImages,
+    lr_val: ShardedImages,
+    checkpoints: Path,
+    parameters: PretrainParameters,
+    training: TrainingParameters,
+) -> tuple[Weights, pd.DataFrame]:
+    """Train SRResNet; its weights and the history of the training, a row a logged point."""
+    data = runs.TrainingData(
+        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
+    )
+    weights, history = runs.pretrain(data, parameters, training, tracking.logger("pretrain"))
+    return tracking.sign(weights), pd.DataFrame(history)

@@ -1,0 +1,31 @@
+"""Nodes of the stage ``train_gan``."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from deepdepixelate import tracking
+from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
+from deepdepixelate.models.weights import Weights
+from deepdepixelate.parameters import TrainGanParameters, TrainingParameters
+from deepdepixelate.training import runs
+
+
+def train_srgan(
+    hr_train: ShardedImages,
+    lr_train: ShardedImages,
+    hr_val: ShardedImages,
+    lr_val: ShardedImages,
+    srresnet: Weights,
+    checkpoints: Path,
+    parameters: TrainGanParameters,
+    training: TrainingParameters,
+) -> tuple[Weights, Weights, pd.DataFrame]:
+    """Train SRGAN from SRResNet; generator, discriminator and history, a row a logged point."""
+    data = runs.TrainingData(
+        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
+    )
+    generator, discriminator, history = runs.train_gan(
+        data, srresnet, parameters, training, tracking.logger("train_gan")
+    )
+    return tracking.sign(generator), tracking.sign(discriminator), pd.DataFrame(history)

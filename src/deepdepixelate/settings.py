@@ -1,0 +1,23 @@
+"""Kedro's settings of this project."""
+
+import os
+
+from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks, TrackingHooks
+
+# Nothing that runs here reports to anybody.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def _tracking_uri(default: str) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or default
+
+
+HOOKS = (ParameterHooks(), PreflightHooks(), TrackingHooks(), SummaryHooks())
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "custom_resolvers": {"tracking_uri": _tracking_uri},
+}

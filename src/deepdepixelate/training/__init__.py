@@ -1,0 +1,1 @@
+"""Training: crops, objectives, the loop, checkpoints. Knows neither Kedro nor MLflow."""

@@ -1,0 +1,91 @@
+"""Checkpoints: whole or not there, and only ever continued by the same training.
+
+Each training (its settings and data) has a folder of its own, named by the hash of its fingerprint,
+so that a changed setting starts anew and never touches what an earlier training left.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINT = "fingerprint.json"
+KEPT = 2
+"""Checkpoints that stay: the newest, and one before it should that turn out damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after ``update`` updates, and everything that the next one depends on."""
+
+    update: int
+    state: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one training.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(self, directory: Path, fingerprint: Mapping[str, Any]) -> None:
+        """Choose the training's folder.
+
+        Args:
+            directory: of all trainings of this kind.
+            fingerprint: every setting and data hash that decides the result, as JSON values.
+        """
+        self._fingerprint = json.dumps(dict(fingerprint), sort_keys=True, indent=1)
+        digest = hashlib.sha256(self._fingerprint.encode()).hexdigest()
+        self.folder = directory / digest[:12]
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint atomically, then remove all but the newest ones.
+
+        Raises:
+            UserError: the disk cannot take it; the earlier checkpoints are untouched.
+        """
+        path = self.folder / f"update-{checkpoint.update:09d}.pt"
+        try:
+            if not (self.folder / FINGERPRINT).exists():
+                with atomic_write(self.folder / FINGERPRINT) as file:
+                    file.write(self._fingerprint.encode())
+            with atomic_write(path) as file:
+                torch.save({"update": checkpoint.update, "state": checkpoint.state}, file)
+        except (OSError, RuntimeError) as error:  # torch.save tells a full disk as RuntimeError
+            raise UserError(
+                f"the checkpoint {path} could not be written ({error}). Make room and run the same "
+                "command again: it goes on from the last checkpoint."
+            ) from error
+        for old in self._paths()[:-KEPT]:
+            old.unlink()
+        return path
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read; a damaged one is named and passed over."""
+        for path in reversed(self._paths()):
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                return Checkpoint(update=content["update"], state=content["state"])
+            except Exception as error:  # whatever a damaged file makes torch.load raise
+                logger.warning("The checkpoint %s is damaged and passed over: %s", path, error)
+        return None
+
+    def clear(self) -> None:
+        """Remove this training's checkpoints, to begin it anew."""
+        for path in self._paths():
+            path.unlink()
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("update-*.pt"))

@@ -1,0 +1,63 @@
+"""Where to compute, and in which precision."""
+
+from dataclasses import dataclass
+
+import torch
+
+from deepdepixelate.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and whether matrix work on it runs in bfloat16 (autocast) or float32."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> torch.autocast:
+        """The context in which networks run forward; disabled where the precision is float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def __str__(self) -> str:
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"{self.device}, {torch.get_num_threads()} threads"
+        )
+        return f"{name}, {'bf16 autocast' if self.bf16 else 'fp32'}"
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name; ``auto`` takes the first CUDA GPU, Apple's GPU or the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}). "
+            "Choose auto, cpu, cuda, cuda:N or mps."
+        ) from error
+    return device
+
+
+def choose_compute(device: str, precision: str) -> Compute:
+    """Resolve ``auto``: bf16 where the hardware computes in it, and float32 elsewhere."""
+    found = find_device(device)
+    return Compute(found, precision == "bf16" or (precision == "auto" and _has_bf16(found)))
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,212 @@
+"""What a training minimises: one optimisation step of each kind, and nothing else.
+
+Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images in [-1, 1].
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from deepdepixelate.models.discriminator import Discriminator
+from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
+from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.training.device import Compute
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Objective(Protocol):
+    """Networks, their optimizers and one step that improves them."""
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """All optimizers, whose learning rate the loop sets."""
+
+    @property
+    def result(self) -> Generator:
+        """The generator to validate and to keep."""
+
+    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """One update from uint8 crops (N, 3, h, w) and (N, 3, H, W); its losses, detached."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a ``state``."""
+
+
+class PretrainObjective:
+    """Mean squared error of the pixels: SRResNet."""
+
+    def __init__(self, generator: Generator, compute: Compute) -> None:
+        self._compute = compute
+        self.generator = _place(generator, compute)
+        self._optimizer = _adam(self.generator)
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        return (self._optimizer,)
+
+    @property
+    def result(self) -> Generator:
+        return self.generator
+
+    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self.generator.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._compute.autocast():
+            sr = self.generator(from_pixels(lr))
+        loss = mse_loss(sr.float(), targets_from_pixels(hr))
+        loss.backward()
+        self._optimizer.step()
+        return {"loss": loss.detach()}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+class AdversarialObjective:
+    """Content loss plus a small adversarial loss, against a discriminator that learns along."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        content: PerceptualNetwork | None,
+        compute: Compute,
+        *,
+        adversarial_weight: float,
+        ema_decay: float,
+    ) -> None:
+        """Put the networks on the device.
+
+        Args:
+            generator: usually pretrained.
+            discriminator: for crops of the size that will be given to ``step``.
+            content: the network whose features are compared; None compares pixels.
+            compute: where to compute.
+            adversarial_weight: factor on the adversarial loss.
+            ema_decay: of the exponential moving average of the generator; 0 for none.
+        """
+        self._compute = compute
+        self._adversarial_weight = adversarial_weight
+        self.generator = _place(generator, compute)
+        self.discriminator = _place(discriminator, compute)
+        self.content = None if content is None else _place(content, compute)
+        self._generator_optimizer = _adam(self.generator)
+        self._discriminator_optimizer = _adam(self.discriminator)
+        self._average = AveragedModel(
+            self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
+        )
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        return (self._generator_optimizer, self._discriminator_optimizer)
+
+    @property
+    def result(self) -> Generator:
+        average = self._average.module
+        assert isinstance(average, Generator)  # noqa: S101 - AveragedModel loses the type
+        return average
+
+    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self.generator.train()
+        self.discriminator.train()
+        originals = targets_from_pixels(hr)
+        with self._compute.autocast():
+            sr = self.generator(from_pixels(lr)).float()
+        discriminator_losses = self._step_discriminator(originals, sr.detach())
+        generator_losses = self._step_generator(originals, sr)
+        self._average.update_parameters(self.generator)
+        return {**generator_losses, **discriminator_losses}
+
+    def _step_discriminator(self, originals: Tensor, sr: Tensor) -> dict[str, Tensor]:
+        self._discriminator_optimizer.zero_grad(set_to_none=True)
+        with self._compute.autocast():
+            real, fake = self.discriminator(originals).float(), self.discriminator(sr).float()
+        loss = _towards(real, 1.0) + _towards(fake, 0.0)
+        loss.backward()
+        self._discriminator_optimizer.step()
+        return {
+            "discriminator_loss": loss.detach(),
+            "discriminator_on_hr": real.detach().sigmoid().mean(),
+            "discriminator_on_sr": fake.detach().sigmoid().mean(),
+        }
+
+    def _step_generator(self, originals: Tensor, sr: Tensor) -> dict[str, Tensor]:
+        self._generator_optimizer.zero_grad(set_to_none=True)
+        content_loss = self._content_loss(originals, sr)
+        with _frozen(self.discriminator), self._compute.autocast():
+            fake = self.discriminator(sr).float()
+        adversarial_loss = _towards(fake, 1.0)
+        loss = content_loss + self._adversarial_weight * adversarial_loss
+        loss.backward()
+        self._generator_optimizer.step()
+        return {
+            "loss": loss.detach(),
+            "content_loss": content_loss.detach(),
+            "adversarial_loss": adversarial_loss.detach(),
+        }
+
+    def _content_loss(self, originals: Tensor, sr: Tensor) -> Tensor:
+        if self.content is None:
+            return mse_loss(sr, originals)
+        with self._compute.autocast():
+            with torch.no_grad():
+                target = self.content(originals)
+            features = self.content(sr)
+        return mse_loss(features.float(), target.float())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self._average.state_dict(),
+            "generator_optimizer": self._generator_optimizer.state_dict(),
+            "discriminator_optimizer": self._discriminator_optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self._average.load_state_dict(state["average"])
+        self._generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self._discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+
+
+def _place(network: Network, compute: Compute) -> Network:
+    """Move a network to the device, its convolutions' weights channels last."""
+    return network.to(compute.device, memory_format=torch.channels_last)
+
+
+def _adam(network: nn.Module) -> torch.optim.Adam:
+    """Adam with the paper's beta1 = 0.9; the loop sets the rate before each step."""
+    return torch.optim.Adam(network.parameters(), betas=(0.9, 0.999), fused=True)
+
+
+def _towards(logits: Tensor, label: float) -> Tensor:
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network without leaving any in it."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

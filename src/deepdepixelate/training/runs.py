@@ -1,0 +1,200 @@
+"""The two trainings, from pairs of images on disk to weights. One function each."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.models.perceptual import (
+    DEFAULT_FEATURE_SCALE,
+    PerceptualNetwork,
+    load_vgg19_weights,
+)
+from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.parameters import (
+    PretrainParameters,
+    Schedule,
+    TrainGanParameters,
+    TrainingParameters,
+)
+from deepdepixelate.training.checkpoints import CheckpointStore
+from deepdepixelate.training.crops import CropSampler
+from deepdepixelate.training.device import Compute, choose_compute
+from deepdepixelate.training.loop import Log, Plan, train
+from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
+from deepdepixelate.training.validation import Validator
+
+_NOT_IN_FINGERPRINT = {"validate_every", "validation_images", "checkpoint_every", "restart"}
+"""Settings of a stage that change what is watched and kept, but no weight."""
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads, and the folder for the checkpoints of its kind."""
+
+    train: ImagePairs
+    val: ImagePairs
+    checkpoints: Path
+
+
+def pretrain(
+    data: TrainingData, settings: PretrainParameters, training: TrainingParameters, log: Log
+) -> tuple[Weights, History]:
+    """Train SRResNet: the generator on mean squared error alone (section 2.2 of the paper).
+
+    Returns:
+        Its weights, whose provenance holds the fingerprint of the training, and the history.
+
+    Raises:
+        UserError: the settings do not fit the data or the machine, or the training broke off.
+    """
+    compute = choose_compute(training.device, training.precision)
+    architecture = GeneratorArchitecture(**settings.generator.model_dump(), scale=data.train.scale)
+    with _seeded(training.seed):
+        generator = Generator(architecture)
+    objective = PretrainObjective(generator, compute)
+    fingerprint = _fingerprint("pretrain", data, settings, training, compute)
+    history = _run("pretrain", objective, data, settings, training, compute, fingerprint, log)
+    return _generator_weights(objective.result, fingerprint), history
+
+
+def train_gan(
+    data: TrainingData,
+    pretrained: Weights,
+    settings: TrainGanParameters,
+    training: TrainingParameters,
+    log: Log,
+) -> tuple[Weights, Weights, History]:
+    """Train SRGAN: the pretrained generator on content and adversarial loss (section 2.2).
+
+    Returns:
+        The generator's weights (their moving average), the discriminator's, and the history.
+
+    Raises:
+        UserError: as ``pretrain``; the content loss's weights cannot be had; or the pretrained
+            weights do not fit the data.
+    """
+    compute = choose_compute(training.device, training.precision)
+    generator = build_generator(pretrained)
+    with _seeded(training.seed):
+        discriminator = Discriminator(
+            DiscriminatorArchitecture(
+                **settings.discriminator.model_dump(), crop_size=settings.crop_size
+            )
+        )
+    objective = AdversarialObjective(
+        generator,
+        discriminator,
+        content_network(settings),
+        compute,
+        adversarial_weight=settings.adversarial_weight,
+        ema_decay=settings.ema_decay,
+    )
+    fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
+        "pretrained": pretrained.digest
+    }
+    history = _run("train_gan", objective, data, settings, training, compute, fingerprint, log)
+    discriminator_weights = Weights(
+        kind="discriminator",
+        architecture=discriminator.architecture.model_dump(),
+        tensors=_cpu_state(objective.discriminator),
+        provenance={"fingerprint": fingerprint},
+    )
+    return _generator_weights(objective.result, fingerprint), discriminator_weights, history
+
+
+def content_network(settings: TrainGanParameters) -> PerceptualNetwork | None:
+    """The network of the content loss; None for ``mse``.
+
+    Raises:
+        UserError: its weights cannot be had; the message says what to put where.
+    """
+    if settings.content == "mse":
+        return None
+    weights = load_vgg19_weights(settings.content, settings.vgg_weights)
+    scale = settings.vgg_feature_scale or DEFAULT_FEATURE_SCALE[settings.content]
+    return PerceptualNetwork(settings.content, weights, scale)
+
+
+def _run(
+    name: str,
+    objective: Objective,
+    data: TrainingData,
+    settings: Schedule,
+    training: TrainingParameters,
+    compute: Compute,
+    fingerprint: Mapping[str, Any],
+    log: Log,
+) -> History:
+    crops = CropSampler(
+        data.train,
+        crop_size=settings.crop_size,
+        batch_size=settings.batch_size,
+        seed=training.seed,
+        device=compute.device,
+    )
+    checkpoints = CheckpointStore(data.checkpoints, fingerprint)
+    if settings.restart:
+        checkpoints.clear()
+    plan = Plan(
+        name=name,
+        updates=settings.updates,
+        learning_rate=settings.learning_rate,
+        log_every=training.log_every,
+        validate_every=settings.validate_every,
+        checkpoint_every=settings.checkpoint_every,
+        batch_norm_updates=training.batch_norm_updates,
+    )
+    validate = Validator(data.val, settings.validation_images, compute.device)
+    return train(objective, crops, plan, validate=validate, checkpoints=checkpoints, log=log)
+
+
+def _fingerprint(
+    stage: str,
+    data: TrainingData,
+    settings: Schedule,
+    training: TrainingParameters,
+    compute: Compute,
+) -> dict[str, Any]:
+    """Everything that decides the weights, as JSON values."""
+    return {
+        "stage": stage,
+        "settings": settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
+        "seed": training.seed,
+        "batch_norm_updates": training.batch_norm_updates,
+        "precision": "bf16" if compute.bf16 else "fp32",
+        "device": compute.device.type,
+        "hr": data.train.hr.manifest.digest,
+        "lr": data.train.lr.manifest.digest,
+        "scale": data.train.scale,
+    }
+
+
+def _generator_weights(generator: Generator, fingerprint: Mapping[str, Any]) -> Weights:
+    return Weights(
+        kind="generator",
+        architecture=generator.architecture.model_dump(),
+        tensors=_cpu_state(generator),
+        provenance={"fingerprint": dict(fingerprint)},
+    )
+
+
+def _cpu_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initialise weights from a seed and leave the process's own random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

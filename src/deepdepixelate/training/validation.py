@@ -1,0 +1,33 @@
+"""How good a generator is on the validation split while it trains."""
+
+import numpy as np
+import torch
+
+from deepdepixelate.imaging.metrics import psnr_y, ssim_y
+from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.models.generator import Generator
+from deepdepixelate.models.inference import enlarge
+
+_BATCH_SIZE = 16
+
+
+class Validator:
+    """PSNR and SSIM on the first images of a set of pairs, as in the evaluation."""
+
+    def __init__(self, pairs: ImagePairs, images: int, device: torch.device) -> None:
+        self._pairs = pairs
+        self._count = min(images, len(pairs))
+        self._device = device
+
+    def __call__(self, generator: Generator) -> dict[str, float]:
+        """Mean ``val.psnr_y`` (dB) and ``val.ssim_y`` of a generator."""
+        psnr: list[float] = []
+        ssim: list[float] = []
+        for start in range(0, self._count, _BATCH_SIZE):
+            indices = range(start, min(start + _BATCH_SIZE, self._count))
+            hr = np.stack([self._pairs.hr[index] for index in indices])
+            lr = np.stack([self._pairs.lr[index] for index in indices])
+            sr = enlarge(generator, lr, self._device)
+            psnr.extend(psnr_y(sr, hr, self._pairs.scale))
+            ssim.extend(ssim_y(sr, hr, self._pairs.scale))
+        return {"val.psnr_y": float(np.mean(psnr)), "val.ssim_y": float(np.mean(ssim))}
