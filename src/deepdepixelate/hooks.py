@@ -9,7 +9,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError

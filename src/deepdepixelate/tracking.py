@@ -44,7 +44,7 @@ def sign(weights: Weights) -> Weights:
 def git_commit() -> str | None:
     """The commit of the project, ``-dirty`` where files were changed since; None outside git."""
     try:
-        result = subprocess.run(  # noqa: S603 - no input of a person's is in it
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class ImageShards(AbstractDataset["ImageStream", "ShardedImages"]):
     """Images of one size and split; see ``deepdepixelate.imaging.shards`` for the format.
 
-    Saving takes an ImageStream and writes as it is made; loading gives ShardedImages. It exists when
-    its manifest does, which is written last: a half-written one does not.
+    Saving takes an ImageStream and writes as it is made; loading gives ShardedImages. It exists
+    when its manifest does, which is written last: a half-written one does not.
     """
 
     def __init__(

@@ -4,7 +4,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from deepdepixelate.imaging.shards import ImageBatch, ImageStream, ShardedImages
 from deepdepixelate.imaging.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
 from deepdepixelate.parallel import map_in_order
 
-IMAGES_PER_TASK = 32
+IMAGES_PER_TASK = 64
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,15 @@ def ingest(
     }
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A group of images after decoding: those that are good, and the reasons against the others."""
+
+    batch: ImageBatch
+    content_hashes: list[str]
+    rejected: list[dict[str, str]]
+
+
 @dataclass
 class _SplitReader:
     source: FaceSource
@@ -103,50 +111,38 @@ class _SplitReader:
         return ImageStream(batches=self._batches(), details=self._details)
 
     def _batches(self) -> Iterator[ImageBatch]:
+        groups = (
+            self.names[start : start + IMAGES_PER_TASK]
+            for start in range(0, len(self.names), IMAGES_PER_TASK)
+        )
         with tqdm(total=len(self.names), desc=f"ingest {self.split}", unit="image") as progress:
-            for results in map_in_order(self._decode, self._encoded()):
-                accepted = []
-                for name, content_hash, result in results:
-                    progress.update()
-                    if isinstance(result, str):
-                        self.rejected.append({"name": name, "reason": result})
-                        self.rejections.add(name, result)
-                    else:
-                        accepted.append((name, result))
-                        self.content_hashes.append(content_hash)
-                if accepted:
-                    names, pixels = zip(*accepted, strict=True)
-                    yield ImageBatch(list(names), np.stack(pixels))
+            for decoded in map_in_order(self._decode, groups):
+                progress.update(len(decoded.batch.names) + len(decoded.rejected))
+                self.rejected += decoded.rejected
+                self.content_hashes += decoded.content_hashes
+                for rejected in decoded.rejected:
+                    self.rejections.add(**rejected)
+                if decoded.batch.names:
+                    yield decoded.batch
 
-    def _encoded(self) -> Iterator[list[tuple[str, bytes | RejectedImageError]]]:
-        """Groups of encoded images, read in the calling thread: an archive is one file."""
-        remaining = iter(self.names)
-        while group := list(islice(remaining, IMAGES_PER_TASK)):
-            yield [(name, self._read(name)) for name in group]
-
-    def _read(self, name: str) -> bytes | RejectedImageError:
-        try:
-            return self.source.read(name)
-        except RejectedImageError as error:
-            return error
-
-    def _decode(
-        self, group: list[tuple[str, bytes | RejectedImageError]]
-    ) -> list[tuple[str, str, NDArray[np.uint8] | str]]:
-        """Name, content hash and cropped pixels, or the reason against them, of each image."""
-        results: list[tuple[str, str, NDArray[np.uint8] | str]] = []
-        for name, encoded in group:
-            if isinstance(encoded, RejectedImageError):
-                results.append((name, "", str(encoded)))
-                continue
+    def _decode(self, group: Sequence[str]) -> _Decoded:
+        names: list[str] = []
+        hashes: list[str] = []
+        rejected: list[dict[str, str]] = []
+        pixels = np.empty(
+            (len(group), self.geometry.crop_height, self.geometry.crop_width, 3), np.uint8
+        )
+        for name in group:
             try:
-                pixels = decode(encoded, self.geometry.width, self.geometry.height)
+                encoded = self.source.read(name)
+                image = decode(encoded, self.geometry.width, self.geometry.height)
             except RejectedImageError as error:
-                results.append((name, "", str(error)))
+                rejected.append({"name": name, "reason": str(error)})
                 continue
-            content_hash = hashlib.sha256(encoded).hexdigest()
-            results.append((name, content_hash, self.geometry.crop(pixels)))
-        return results
+            pixels[len(names)] = self.geometry.crop(image)
+            names.append(name)
+            hashes.append(hashlib.sha256(encoded).hexdigest())
+        return _Decoded(ImageBatch(names, pixels[: len(names)]), hashes, rejected)
 
     def _details(self) -> Mapping[str, Any]:
         return {

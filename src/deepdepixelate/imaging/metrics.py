@@ -76,7 +76,7 @@ def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
     first, second = _inner_luma(sr, hr, border)
     if min(first.shape[-2:]) < _WINDOW:
         raise ValueError(
-            f"inside a border of {border} pixels only {first.shape[-1]}x{first.shape[-2]} are left: "
+            f"a border of {border} pixels leaves only {first.shape[-1]}x{first.shape[-2]}: "
             f"SSIM needs {_WINDOW}x{_WINDOW}"
         )
     if first.ndim == 2:

@@ -1,7 +1,5 @@
 """The generator: SRResNet when trained on MSE alone, SRGAN when trained against a discriminator."""
 
-from typing import Any
-
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
@@ -91,7 +89,7 @@ class Generator(nn.Module):
 
 
 def initialise_as_nearest_neighbour(convolution: nn.Conv2d, factor: int) -> None:
-    """ICNR: start a sub-pixel convolution as a nearest-neighbour enlargement, free of checkerboards.
+    """ICNR: start a sub-pixel convolution as a nearest-neighbour enlargement, no checkerboards.
 
     The weights that make the pixels of one ``factor`` x ``factor`` square are made equal (Aitken et
     al., *Checkerboard artifact free sub-pixel convolution*, arXiv 1707.02937).
@@ -117,5 +115,3 @@ def targets_from_pixels(pixels: Tensor) -> Tensor:
 def to_pixels(sr: Tensor) -> Tensor:
     """The generator's output to uint8 images of the same shape, rounded and clamped."""
     return sr.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-
-

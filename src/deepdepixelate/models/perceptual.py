@@ -17,7 +17,18 @@ from deepdepixelate.errors import UserError
 
 FeatureLayer = Literal["vgg22", "vgg54"]
 
-_VGG19 = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4)
+_POOLING = 0
+_VGG19 = (
+    *[64] * 2,
+    _POOLING,
+    *[128] * 2,
+    _POOLING,
+    *[256] * 4,
+    _POOLING,
+    *[512] * 4,
+    _POOLING,
+    *[512] * 4,
+)
 """Output channels of the convolutions (each followed by a ReLU) and the poolings, in order, as in
 configuration E of Simonyan and Zisserman (arXiv 1409.1556) up to conv5_4."""
 
@@ -64,7 +75,7 @@ def load_vgg19_weights(layer: FeatureLayer, path: Path | None) -> dict[str, Tens
     Args:
         layer: how far the weights must reach.
         path: a ``.safetensors`` or ``.pth`` file with a torchvision ``vgg19`` state dict, of which
-            the convolutions needed are enough; None for torchvision's own (548 MB, downloaded once).
+            the convolutions needed are enough; None for torchvision's own (548 MB, fetched once).
 
     Raises:
         UserError: the weights cannot be had, or do not fit; the message says what to put where.
@@ -87,7 +98,7 @@ def _build(layer: FeatureLayer) -> nn.Sequential:
     modules: list[nn.Module] = []
     channels, convolutions = 3, 0
     for entry in _VGG19:
-        if isinstance(entry, str):
+        if entry == _POOLING:
             modules.append(nn.MaxPool2d(2))
             continue
         modules += [nn.Conv2d(channels, entry, 3, padding=1), nn.ReLU()]

@@ -1,6 +1,7 @@
 """Where to compute, and in which precision."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -56,8 +57,8 @@ def choose_compute(device: str, precision: str) -> Compute:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

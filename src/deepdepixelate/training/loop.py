@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
@@ -174,4 +173,3 @@ def _reestimate_batch_norm(generator: Generator, crops: CropSampler, plan: Plan)
     if plan.batch_norm_updates:
         updates = range(plan.updates, plan.updates + plan.batch_norm_updates)
         update_bn((from_pixels(crops.batch(update)[0]) for update in updates), generator)
-

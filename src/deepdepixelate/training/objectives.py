@@ -17,7 +17,6 @@ from deepdepixelate.models.generator import Generator, from_pixels, targets_from
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.device import Compute
 
-
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -190,7 +189,10 @@ class AdversarialObjective:
 
 def _place(network: Network, compute: Compute) -> Network:
     """Move a network to the device, its convolutions' weights channels last."""
-    return network.to(compute.device, memory_format=torch.channels_last)
+    network.to(compute.device)
+    # Module.to takes a memory format at run time; its annotations do not know it.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _adam(network: nn.Module) -> torch.optim.Adam:

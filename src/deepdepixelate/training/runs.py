@@ -135,6 +135,8 @@ def _run(
     fingerprint: Mapping[str, Any],
     log: Log,
 ) -> History:
+    data.train.verify()
+    data.val.verify()
     crops = CropSampler(
         data.train,
         crop_size=settings.crop_size,

@@ -40,7 +40,9 @@ def summarise_scores(
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
     """The evaluation (protocol, provenance, averages), and its averages as MLflow metrics."""
     summary = scoring.summarise(scores)
-    border = parameters.border if parameters.border is not None else lr_test.manifest.details["scale"]
+    border = (
+        parameters.border if parameters.border is not None else lr_test.manifest.details["scale"]
+    )
     evaluation = {
         "protocol": scoring.describe_protocol(lr_test, border),
         "provenance": {
