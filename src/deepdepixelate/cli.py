@@ -1,12 +1,16 @@
 """The project's part of the ``kedro`` command: ``kedro run`` whose errors a person can read."""
 
+import errno
 from collections.abc import Iterator
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 
 from deepdepixelate.errors import UserError
+
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @click.group(name="deepdepixelate")
@@ -15,22 +19,46 @@ def cli() -> None:
 
 
 class _ReadableErrors(click.Command):
-    """Tells a UserError in one message; any other exception keeps its traceback."""
+    """Tells what a person can mend in one message; any other exception keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _check_pipeline_names(ctx.params)
         try:
             return super().invoke(ctx)
         except Exception as error:
             for cause in _causes(error):
-                if isinstance(cause, UserError):
-                    raise click.ClickException(str(cause)) from error
+                if message := _explain(cause):
+                    raise click.ClickException(message) from error
             raise
+
+
+def _check_pipeline_names(options: dict[str, Any]) -> None:
+    from kedro.framework.project import pipelines
+
+    asked = [name for name in (options["pipeline"], *(options["pipelines"] or ())) if name]
+    for name in asked:
+        if name not in pipelines:
+            known = ", ".join(sorted(set(pipelines) - {"__default__"}))
+            raise click.ClickException(f"there is no pipeline {name}; there are {known}.")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _explain(error: BaseException) -> str | None:
+    """What to tell of an error that is a person's to mend; None for one of the program's own."""
+    if isinstance(error, UserError | MissingConfigException):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _FULL_OR_FORBIDDEN:
+        place = f" ({error.filename})" if error.filename else ""
+        return (
+            f"{error.strerror}{place}: make room or mend the permissions, then run the same "
+            "command again."
+        )
+    return None
 
 
 cli.add_command(

@@ -79,13 +79,17 @@ class TrackingHooks:
         from deepdepixelate.tracking import git_commit
 
         if mlflow.active_run() is not None:
-            names = run_params.get("pipeline_names") or ["__default__"]
+            pipeline = "+".join(run_params.get("pipeline_names") or ["__default__"])
+            environment = run_params.get("env") or "local"
+            commit = git_commit() or "unknown"
+            chain = "whole chain" if pipeline == "__default__" else pipeline
             mlflow.set_tags(
                 {
-                    "mlflow.source.git.commit": git_commit() or "unknown",
-                    "git_commit": git_commit() or "unknown",
-                    "environment": run_params.get("env") or "local",
-                    "pipeline": "+".join(names),
+                    "mlflow.runName": f"{chain}, {environment}",
+                    "mlflow.source.git.commit": commit,
+                    "git_commit": commit,
+                    "environment": environment,
+                    "pipeline": pipeline,
                 }
             )
 

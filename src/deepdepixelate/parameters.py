@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.imaging.metrics import WINDOW
 from deepdepixelate.models.discriminator import SHRINKING
 from deepdepixelate.models.generator import SCALES
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -61,11 +62,12 @@ class DegradeParameters(_Section):
 
     scale: int
 
-    @model_validator(mode="after")
-    def _scale_can_be_undone(self) -> "DegradeParameters":
-        if self.scale not in SCALES:
-            raise ValueError(f"scale must be 2, 4 or 8, not {self.scale}")
-        return self
+    @field_validator("scale")
+    @classmethod
+    def _scale_can_be_undone(cls, scale: int) -> int:
+        if scale not in SCALES:
+            raise ValueError(f"scale must be 2, 4 or 8, not {scale}")
+        return scale
 
 
 class TrainingParameters(_Section):
@@ -180,11 +182,12 @@ class TrainGanParameters(Schedule):
     adversarial_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
 
-    @model_validator(mode="after")
-    def _crop_suits_the_discriminator(self) -> "TrainGanParameters":
-        if self.crop_size % SHRINKING:
-            raise ValueError(f"crop_size must be a multiple of {SHRINKING}, not {self.crop_size}")
-        return self
+    @field_validator("crop_size")
+    @classmethod
+    def _crop_suits_the_discriminator(cls, crop_size: int) -> int:
+        if crop_size % SHRINKING:
+            raise ValueError(f"crop_size must be a multiple of {SHRINKING}, not {crop_size}")
+        return crop_size
 
 
 class EvaluateParameters(_Section):
@@ -217,6 +220,21 @@ class Parameters(_Section):
     train_gan: TrainGanParameters
     evaluate: EvaluateParameters
     celeba_dir: str | None = None
+
+    @model_validator(mode="after")
+    def _crops_and_border_fit(self) -> "Parameters":
+        side = min(self.ingest.crop_width, self.ingest.crop_height)
+        for stage in ("pretrain", "train_gan"):
+            crop_size = getattr(self, stage).crop_size
+            if crop_size > side or crop_size % self.degrade.scale:
+                raise ValueError(
+                    f"{stage}.crop_size must be at most {side}, the smaller side of the images, "
+                    f"and a multiple of degrade.scale ({self.degrade.scale}), not {crop_size}"
+                )
+        border = self.evaluate.border
+        if border is not None and side - 2 * border < WINDOW:
+            raise ValueError(f"evaluate.border leaves less than {WINDOW} pixels, which SSIM needs")
+        return self
 
 
 def check_parameters(values: Mapping[str, Any]) -> Parameters:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from deepdepixelate.imaging.sources import SPLITS, FaceSource, Split, open_celeba
+if TYPE_CHECKING:
+    from deepdepixelate.imaging.sources import FaceSource, Split
 
 
-class _ReadOnlyFaces(AbstractDataset[None, FaceSource]):
+class _ReadOnlyFaces(AbstractDataset[None, "FaceSource"]):
     def save(self, data: None) -> NoReturn:
         raise DatasetError("faces are only read")
 
@@ -26,11 +27,13 @@ class CelebAFaces(_ReadOnlyFaces):
         self._filepath = Path(filepath)
         self.metadata = metadata
 
-    def load(self) -> FaceSource:
+    def load(self) -> "FaceSource":
+        from deepdepixelate.imaging.sources import open_celeba
+
         return open_celeba(self._filepath)
 
     def _exists(self) -> bool:
-        return self._filepath.is_dir()
+        return True  # loading says what is missing and where to get it
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
@@ -52,7 +55,7 @@ class SampleFaces(_ReadOnlyFaces):
     def __init__(
         self,
         *,
-        photographs: Mapping[Split, Sequence[str]],
+        photographs: "Mapping[Split, Sequence[str]]",
         width: int,
         height: int,
         overlap: float,
@@ -64,9 +67,11 @@ class SampleFaces(_ReadOnlyFaces):
         self._overlap = overlap
         self.metadata = metadata
 
-    def load(self) -> FaceSource:
+    def load(self) -> "FaceSource":
         import numpy as np
         from PIL import Image
+
+        from deepdepixelate.imaging.sources import SPLITS, FaceSource
 
         images: dict[str, bytes] = {}
         splits: dict[Split, list[str]] = {split: [] for split in SPLITS}

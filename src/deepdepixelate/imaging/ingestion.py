@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,11 @@ def ingest(
     empty = [split for split in SPLITS if not names[split]]
     if empty:
         raise UserError(
-            f"{source.origin.get('path', 'the source')} has no image of the "
+            f"{source.origin.get('path') or 'the source'} has no image of the "
             f"{' and the '.join(empty)} split: training, validation and evaluation need all three."
         )
     total = sum(map(len, names.values()))
-    rejections = _Rejections(limit=int(max_rejected_fraction * total))
+    rejections = _Rejections(limit=floor(max_rejected_fraction * total + 1e-9))
     return {
         split: _SplitReader(source, split, names[split], geometry, rejections).stream()
         for split in SPLITS
@@ -147,32 +148,32 @@ class _SplitReader:
     def _details(self) -> Mapping[str, Any]:
         return {
             "origin": dict(self.source.origin),
+            "missing": self.source.missing[self.split],
+            "unlisted": self.source.unlisted,
             "crop": f"centre, {self.geometry.crop_width}x{self.geometry.crop_height}",
             "rejected": self.rejected,
             "content_sha256": self.content_hashes,
         }
 
 
-def report(source: FaceSource, images: Mapping[Split, ShardedImages]) -> dict[str, Any]:
+def report(images: Mapping[Split, ShardedImages]) -> dict[str, Any]:
     """The account of an ingestion, for ``ingest_report.json``.
 
     Counts per split of what was stored, is missing and was rejected (by name and reason), images
     that are in more than one split by the hash of their encoded bytes, and where all came from.
     """
+    details = {split: stored.manifest.details for split, stored in images.items()}
     places: dict[str, list[tuple[Split, str]]] = defaultdict(list)
     for split, stored in images.items():
-        hashes = stored.manifest.details["content_sha256"]
-        for name, content_hash in zip(stored.names, hashes, strict=True):
-            places[content_hash].append((split, name))
+        for name, content in zip(stored.names, details[split]["content_sha256"], strict=True):
+            places[content].append((split, name))
     shared = [group for group in places.values() if len({split for split, _ in group}) > 1]
     return {
-        "source": dict(source.origin),
+        "source": details["train"]["origin"],
         "images": {split: len(stored) for split, stored in images.items()},
-        "missing": dict(source.missing),
-        "unlisted": source.unlisted,
-        "rejected": {
-            split: stored.manifest.details["rejected"] for split, stored in images.items()
-        },
+        "missing": {split: details[split]["missing"] for split in images},
+        "unlisted": details["train"]["unlisted"],
+        "rejected": {split: details[split]["rejected"] for split in images},
         "duplicates_across_splits": [
             [{"split": split, "name": name} for split, name in group] for group in shared
         ],

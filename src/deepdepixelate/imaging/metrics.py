@@ -22,7 +22,8 @@ PROTOCOL: dict[str, Any] = {
 _LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255.0
 _LUMA_OFFSET = 16.0
 _DATA_RANGE = 255.0
-_WINDOW = 11
+WINDOW = 11
+"""Side of the window of SSIM in pixels: the smallest image that it can judge."""
 
 
 def luma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -31,11 +32,7 @@ def luma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     Raises:
         ValueError: the images are not uint8 with three channels last.
     """
-    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
-        raise ValueError(
-            "images must be uint8 RGB of shape (..., H, W, 3), "
-            f"not {images.dtype} of shape {tuple(images.shape)}"
-        )
+    _check(images)
     return images @ _LUMA_WEIGHTS + _LUMA_OFFSET
 
 
@@ -74,19 +71,28 @@ def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
         ValueError: the shapes differ, or less than a window of 11x11 is left inside the border.
     """
     first, second = _inner_luma(sr, hr, border)
-    if min(first.shape[-2:]) < _WINDOW:
+    if min(first.shape[-2:]) < WINDOW:
         raise ValueError(
             f"a border of {border} pixels leaves only {first.shape[-1]}x{first.shape[-2]}: "
-            f"SSIM needs {_WINDOW}x{_WINDOW}"
+            f"SSIM needs {WINDOW}x{WINDOW}"
         )
     if first.ndim == 2:
         return _ssim(first, second)
     return np.array([_ssim(*pair) for pair in zip(first, second, strict=True)])
 
 
+def _check(images: NDArray[np.uint8]) -> None:
+    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
+        raise ValueError(
+            "images must be uint8 RGB of shape (..., H, W, 3), "
+            f"not {images.dtype} of shape {tuple(images.shape)}"
+        )
+
+
 def _inner_luma(
     sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    _check(sr)
     if sr.shape != hr.shape:
         raise ValueError(f"the images to compare differ in shape: {sr.shape} and {hr.shape}")
     height, width = sr.shape[-3:-1]

@@ -82,7 +82,7 @@ def upscale(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
         values = torch.from_numpy(np.require(images[part], requirements=["C", "W"])).to(
             torch.float64
         )
-        for axis in (HEIGHT, WIDTH):
+        for axis in (WIDTH, HEIGHT):  # torch's operator is wrong on one column of one channel
             values = _enlarge_axis(values, axis, scale)
         enlarged[part] = _round(values).to(torch.uint8).numpy()
     return enlarged

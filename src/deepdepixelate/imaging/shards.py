@@ -9,6 +9,7 @@ maps: a random crop costs a page or two of reading and no decoding.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -188,7 +189,7 @@ class _ShardWriter:
         self._file = self.path.open("w+b")
         self._pool = ThreadPoolExecutor(1)
         self._hash = hashlib.sha256()
-        self._write(self._header(self.capacity))
+        self._write(_header((self.capacity, *self.shape)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -203,7 +204,7 @@ class _ShardWriter:
         """Correct the header of a shard that was not filled, and describe it."""
         if self.count < self.capacity:
             self._file.seek(0)
-            self._file.write(self._header(self.count))
+            self._file.write(_header((self.count, *self.shape)))
             self._file.flush()
             self._file.seek(0)
             self._hash = hashlib.file_digest(self._file, "sha256")
@@ -213,14 +214,6 @@ class _ShardWriter:
         written = self._pool.submit(self._file.write, data)  # writing and hashing side by side
         self._hash.update(data)
         written.result()
-
-    def _header(self, count: int) -> bytes:
-        """The ``.npy`` header; NumPy pads it so that the count never changes its length."""
-        header = BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
-        )
-        return header.getvalue()
 
 
 def write_shards(
@@ -251,7 +244,8 @@ def write_shards(
         with atomic_write(directory / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
     except OSError as error:
-        remove_shards(directory)
+        with suppress(OSError):
+            remove_shards(directory)
         raise UserError(
             f"{directory} could not be written: {error.strerror or error}. What was written of it "
             "was removed; make room or mend the permissions and run the same command again."
@@ -272,7 +266,7 @@ def _write_all(
     shards: list[Shard] = []
     names: list[str] = []
     shape: tuple[int, int, int] | None = None
-    waiting = iter(stream.batches)
+    waiting = (batch for batch in stream.batches if batch.names)
     batch = next(waiting, None)
     while batch is not None:
         shape = shape or (batch.pixels.shape[1], batch.pixels.shape[2], batch.pixels.shape[3])
@@ -302,11 +296,21 @@ def _read_manifest(directory: Path) -> Manifest:
             f"{error.errors()[0]['msg']}). Make the dataset again."
         ) from error
     for shard in manifest.shards:
-        expected = shard.count * int(np.prod(manifest.shape))
+        header = _header((shard.count, *manifest.shape))
+        expected = len(header) + shard.count * int(np.prod(manifest.shape))
         file = directory / shard.file
-        if not file.is_file() or file.stat().st_size < expected:
+        if not file.is_file() or file.stat().st_size != expected:
             raise UserError(f"{file} is missing or cut short. Make the dataset again.")
     return manifest
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The ``.npy`` header; NumPy pads it so that the count never changes its length."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()
 
 
 def _skip_header(file: BinaryIO) -> None:

@@ -1,6 +1,7 @@
 """Where faces come from: encoded images by name, and the split that each belongs to."""
 
 import hashlib
+import lzma
 import os
 import struct
 import zipfile
@@ -162,7 +163,11 @@ def open_celeba(directory: Path) -> FaceSource:
     return FaceSource(
         splits=splits,
         read=read,
-        origin={"dataset": "CelebA, aligned and cropped", "path": str(place), "sha256": sha256},
+        origin={
+            "dataset": "CelebA, aligned and cropped",
+            "path": str(place.resolve()),
+            "sha256": sha256,
+        },
         missing={split: listed[split] - len(splits[split]) for split in SPLITS},
         unlisted=len(names) - sum(len(names) for names in splits.values()),
     )
@@ -191,6 +196,7 @@ def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         except (
             zipfile.BadZipFile,
             zlib.error,
+            lzma.LZMAError,
             struct.error,
             EOFError,
             RuntimeError,

@@ -26,7 +26,7 @@ def store_faces(
 
 
 def report_on_faces(
-    faces: FaceSource, train: ShardedImages, val: ShardedImages, test: ShardedImages
+    train: ShardedImages, val: ShardedImages, test: ShardedImages
 ) -> dict[str, Any]:
     """Count what was stored, is missing, was rejected, or is in more than one split."""
-    return ingestion.report(faces, {"train": train, "val": val, "test": test})
+    return ingestion.report({"train": train, "val": val, "test": test})

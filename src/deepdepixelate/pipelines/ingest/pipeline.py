@@ -17,7 +17,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 report_on_faces,
-                inputs=["faces", "hr_train", "hr_val", "hr_test"],
+                inputs=["hr_train", "hr_val", "hr_test"],
                 outputs="ingest_report",
                 name="report_on_faces",
             ),

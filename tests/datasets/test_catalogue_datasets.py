@@ -1,0 +1,189 @@
+import base64
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kedro.io import DatasetError
+from PIL import Image
+
+from deepdepixelate.datasets import CelebAFaces, Folder, ImageShards, NetworkWeights, Picture
+from deepdepixelate.imaging.shards import ImageBatch, ImageStream
+from deepdepixelate.models.weights import Weights
+
+
+def image_stream(count: int) -> ImageStream:
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return ImageStream([ImageBatch([f"{number}.png" for number in range(count)], pixels)])
+
+
+def test_opening_the_datasets_does_not_import_torch() -> None:
+    program = (
+        "import sys, deepdepixelate.datasets as d\n"
+        "d.SampleFaces(photographs={}, width=1, height=1, overlap=0).exists()\n"
+        "d.ImageShards(filepath='nowhere', split='train', images_per_shard=1)\n"
+        "d.NetworkWeights(filepath='nowhere').exists()\n"
+        "d.Folder(filepath='nowhere').exists()\n"
+        "d.Picture(filepath='nowhere.png').exists()\n"
+        "d.CelebAFaces(filepath='nowhere').exists()\n"
+        "print(sorted(name for name in ('torch', 'torchvision') if name in sys.modules))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+# -- ImageShards -----------------------------------------------------------------------------------
+
+
+def test_image_shards_exist_from_the_manifest_on(tmp_path: Path) -> None:
+    folder = tmp_path / "hr" / "val"
+    dataset = ImageShards(filepath=str(folder), split="val", images_per_shard=2)
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="no complete dataset"):
+        dataset.load()
+
+    dataset.save(image_stream(5))
+    assert dataset.exists()
+    images = dataset.load()
+    assert len(images) == 5
+    assert images.manifest.split == "val"
+    assert [shard.count for shard in images.manifest.shards] == [2, 2, 1]
+
+    (folder / "manifest.json").unlink()
+    assert not dataset.exists()
+
+
+def test_image_shards_that_fail_to_save_do_not_exist(tmp_path: Path) -> None:
+    dataset = ImageShards(filepath=str(tmp_path), split="val", images_per_shard=2)
+    dataset.save(image_stream(3))
+    with pytest.raises(DatasetError, match="no image was left"):
+        dataset.save(ImageStream([]))
+    assert not dataset.exists()
+
+
+# -- NetworkWeights --------------------------------------------------------------------------------
+
+
+def make_weights() -> Weights:
+    generator = torch.Generator().manual_seed(0)
+    return Weights(
+        kind="generator",
+        architecture={"blocks": 1, "channels": 4, "scale": 2},
+        tensors={
+            "head.weight": torch.randn(4, 3, 9, 9, generator=generator),
+            "counter": torch.tensor(7),
+            "turned": torch.randn(3, 5, generator=generator).T,
+        },
+        provenance={"stage": "pretrain", "updates": 3, "data": {"train": "abc"}},
+    )
+
+
+def test_network_weights_come_back_with_their_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "srresnet.safetensors"
+    dataset = NetworkWeights(filepath=str(path))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match=r"srresnet\.safetensors are not there"):
+        dataset.load()
+
+    weights = make_weights()
+    dataset.save(weights)
+    assert dataset.exists()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    loaded = dataset.load()
+    assert loaded.kind == "generator"
+    assert loaded.architecture == weights.architecture
+    assert loaded.provenance == weights.provenance
+    assert loaded.tensors.keys() == weights.tensors.keys()
+    for name, tensor in weights.tensors.items():
+        assert torch.equal(loaded.tensors[name], tensor)
+    assert loaded.digest == weights.digest
+
+
+def test_network_weights_are_plain_safetensors_with_a_readable_header(tmp_path: Path) -> None:
+    path = tmp_path / "srgan.safetensors"
+    NetworkWeights(filepath=str(path)).save(make_weights())
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    assert metadata["kind"] == "generator"
+    assert json.loads(metadata["architecture"])["scale"] == 2
+    assert json.loads(metadata["provenance"])["stage"] == "pretrain"
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 500])
+def test_damaged_network_weights_are_told(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "srgan.safetensors"
+    dataset = NetworkWeights(filepath=str(path))
+    dataset.save(make_weights())
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DatasetError, match="damaged or no safetensors"):
+        dataset.load()
+
+
+# -- Picture, Folder, CelebAFaces ------------------------------------------------------------------
+
+
+def test_a_picture_is_saved_loaded_and_previewed(tmp_path: Path) -> None:
+    path = tmp_path / "figures" / "comparison.png"
+    dataset = Picture(filepath=str(path))
+    assert not dataset.exists()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+    dataset.save(Image.fromarray(pixels))
+    assert dataset.exists()
+    np.testing.assert_array_equal(np.asarray(dataset.load()), pixels)
+
+    shown = base64.b64decode(dataset.preview())
+    assert shown == path.read_bytes()
+    with Image.open(BytesIO(shown)) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "checkpoints"
+    dataset = Folder(filepath=str(path))
+    assert dataset.exists()
+    assert not path.exists()
+    assert dataset.load() == path
+    assert path.is_dir()
+    (path / "update.pt").write_bytes(b"mine")
+    assert dataset.load() == path
+    assert (path / "update.pt").read_bytes() == b"mine"
+    with pytest.raises(DatasetError):
+        dataset.save(None)
+
+
+def test_celeba_says_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "celeba"
+    dataset = CelebAFaces(filepath=str(folder))
+    with pytest.raises(DatasetError, match="no CelebA images"):
+        dataset.load()
+
+    folder.mkdir()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "000001.jpg")
+    (folder / "list_eval_partition.txt").write_text("000001.jpg 2\n")
+    assert dataset.exists()
+    assert dataset.load().splits["test"] == ["000001.jpg"]
+    with pytest.raises(DatasetError):
+        dataset.save(None)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        ImageShards(filepath="some/place", split="train", images_per_shard=1),
+        NetworkWeights(filepath="some/place"),
+        Folder(filepath="some/place"),
+        CelebAFaces(filepath="some/place"),
+    ],
+    ids=lambda dataset: type(dataset).__name__,
+)
+def test_datasets_say_where_they_are(
+    dataset: ImageShards | NetworkWeights | Folder | CelebAFaces,
+) -> None:
+    assert "some/place" in str(dataset)

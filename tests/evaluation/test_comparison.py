@@ -1,0 +1,124 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepdepixelate.evaluation.comparison import draw
+from deepdepixelate.evaluation.scoring import Enlarger, score_pairs
+from deepdepixelate.imaging import upscale
+from deepdepixelate.imaging.ingestion import degrade
+from deepdepixelate.imaging.shards import (
+    ImageBatch,
+    ImagePairs,
+    ImageStream,
+    ShardedImages,
+    write_shards,
+)
+
+COUNT, HEIGHT, WIDTH = 5, 24, 32
+
+
+def nearest(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    return images.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def inverted(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    return 255 - nearest(images, scale)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> ImagePairs:
+    folder: Path = tmp_path_factory.mktemp("pairs")
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    names = [f"{number}.png" for number in range(COUNT)]
+    stream = ImageStream([ImageBatch(names, pixels)])
+    write_shards(folder / "hr", stream, split="test", images_per_shard=2)
+    hr = ShardedImages(folder / "hr")
+    write_shards(folder / "lr", degrade(hr, 4), split="test", images_per_shard=2)
+    return ImagePairs(hr, ShardedImages(folder / "lr"))
+
+
+def drawn(pairs: ImagePairs, models: dict[str, Enlarger], faces: int) -> Image.Image:
+    scores = score_pairs("test", pairs, models, batch_size=3, border=None)
+    return draw(pairs, models, scores, faces=faces)
+
+
+def places(picture: Image.Image, block: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Where (top, left) these very pixels are in the picture."""
+    pixels = np.asarray(picture)
+    first_rows = sliding_window_view(pixels, (1, block.shape[1], 3)).squeeze(axis=(2, 3))
+    candidates = np.argwhere((first_rows == block[0]).all(axis=(2, 3)))
+    height, width, _ = block.shape
+    return [
+        (int(top), int(left))
+        for top, left in candidates
+        if np.array_equal(pixels[top : top + height, left : left + width], block)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("faces", "shown"), [(1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4])]
+)
+def test_faces_are_shown_pixel_for_pixel_spread_over_the_set(
+    pairs: ImagePairs, faces: int, shown: list[int]
+) -> None:
+    picture = drawn(pairs, {"bicubic": upscale}, faces)
+    tops = []
+    for index in range(COUNT):
+        found = places(picture, np.array(pairs.hr[index]))
+        assert len(found) == (1 if index in shown else 0)
+        tops += [top for top, _ in found]
+    assert tops == sorted(tops)
+    assert all(below - above >= HEIGHT for above, below in pairwise(tops))
+
+
+def test_a_row_is_lr_then_the_models_in_order_then_hr(pairs: ImagePairs) -> None:
+    models: dict[str, Enlarger] = {"bicubic": upscale, "srresnet": inverted}
+    picture = drawn(pairs, models, 2)
+    for index in (0, 4):
+        lr = np.array(pairs.lr[index])[None]
+        blocks = [nearest(lr, 4)[0], upscale(lr, 4)[0], inverted(lr, 4)[0], pairs.hr[index]]
+        found = [places(picture, np.array(block)) for block in blocks]
+        assert [len(place) for place in found] == [1, 1, 1, 1]
+        tops = [place[0][0] for place in found]
+        lefts = [place[0][1] for place in found]
+        assert len(set(tops)) == 1
+        assert all(b - a >= WIDTH for a, b in pairwise(lefts))
+
+
+def test_more_faces_than_there_are_show_all_once(pairs: ImagePairs) -> None:
+    many, all_of_them = (
+        drawn(pairs, {"bicubic": upscale}, 50),
+        drawn(pairs, {"bicubic": upscale}, 5),
+    )
+    assert many.tobytes() == all_of_them.tobytes()
+
+
+def test_the_picture_grows_by_a_column_a_model_and_a_row_a_face(pairs: ImagePairs) -> None:
+    one_model, two_models = {"bicubic": upscale}, {"bicubic": upscale, "srgan": nearest}
+    small = drawn(pairs, dict(one_model), 1)
+    wide = drawn(pairs, dict(two_models), 1)
+    tall, taller = drawn(pairs, dict(one_model), 2), drawn(pairs, dict(one_model), 3)
+    assert small.mode == "RGB"
+    assert wide.height == small.height
+    assert tall.width == small.width
+    assert small.width > 3 * (wide.width - small.width) >= 3 * WIDTH
+    assert tall.height - small.height == taller.height - tall.height > HEIGHT
+
+
+def test_the_captions_are_those_of_the_shown_images(pairs: ImagePairs) -> None:
+    models = {"bicubic": upscale}
+    scores = score_pairs("test", pairs, models, batch_size=3, border=None)
+    picture = draw(pairs, models, scores, faces=2)
+    hidden, shown = scores.copy(), scores.copy()
+    hidden.loc[hidden["image"] == "2.png", "psnr_y"] = 99.99
+    shown.loc[shown["image"] == "4.png", "psnr_y"] = 99.99
+    assert draw(pairs, models, hidden, faces=2).tobytes() == picture.tobytes()
+    changed = np.asarray(draw(pairs, models, shown, faces=2)) != np.asarray(picture)
+    rows = np.flatnonzero(changed.any(axis=(1, 2)))
+    ((last_top, _),) = places(picture, np.array(pairs.hr[4]))
+    assert rows.min() >= last_top + HEIGHT

@@ -1,0 +1,35 @@
+"""The chain on a few dozen real faces, with the real VGG19 layers for the content loss."""
+
+import json
+from pathlib import Path
+
+import pytest
+from kedro_project import Project, make_project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")
+
+
+def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -> None:
+    weights = shared / "weights/vgg19_conv1_1_to_conv3_1.safetensors"
+    project.kedro(
+        "run", "--env", "celeba", "--params",
+        f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=24,"
+        "pretrain.updates=4,pretrain.batch_size=2,pretrain.generator.blocks=2,"
+        "train_gan.updates=2,train_gan.batch_size=2,train_gan.content=vgg22,"
+        f"train_gan.vgg_weights={weights},training.batch_norm_updates=1",
+    ).assert_success()  # fmt: skip
+
+    reporting = project.path / "data/08_reporting/celeba"
+    report = json.loads((reporting / "ingest_report.json").read_text())
+    assert report["images"] == {"train": 24, "val": 24, "test": 24}
+    assert report["missing"] == {"train": 162770 - 24000, "val": 18367, "test": 17962}
+    assert report["rejected"] == {"train": [], "val": [], "test": []}
+    evaluation = json.loads((reporting / "evaluation.json").read_text())
+    assert evaluation["sets"]["test"]["images"] == 24
+    assert evaluation["sets"]["test"]["models"]["bicubic"]["psnr_y"] == pytest.approx(28, abs=1.5)
+    assert "tensors" not in evaluation["provenance"]["weights"]["srgan"]

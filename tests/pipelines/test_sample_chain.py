@@ -1,0 +1,167 @@
+"""The whole chain on the embedded sample, once, as a person runs it; looked at from all sides."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from kedro_project import Outcome, Project, make_project
+from mlflow.entities import Run
+from PIL import Image
+from safetensors import safe_open
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "pretrain.updates=30,pretrain.validate_every=20,pretrain.checkpoint_every=20,"
+    "train_gan.updates=6,training.log_every=10,training.batch_norm_updates=2"
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Outcome]:
+    project = make_project(tmp_path_factory.mktemp("sample") / "project")
+    return project, project.kedro("run", "--params", SMALL)
+
+
+@pytest.fixture(scope="module")
+def run(finished: tuple[Project, Outcome]) -> Run:
+    return only_run(finished[0])
+
+
+def only_run(project: Project) -> Run:
+    client = client_of(project)
+    experiment = client.get_experiment_by_name("deepdepixelate")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def client_of(project: Project) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
+
+
+def test_ends_with_the_table_and_the_paths(finished: tuple[Project, Outcome]) -> None:
+    _, outcome = finished
+    outcome.assert_success()
+    for model in ("bicubic", "srresnet", "srgan"):
+        assert f"│ {model}" in outcome.output
+    assert "evaluation: data/08_reporting/sample/evaluation.json" in outcome.output
+
+
+def test_shows_progress_of_each_long_step(finished: tuple[Project, Outcome]) -> None:
+    for step in ("ingest train", "degrade train", "pretrain", "train_gan", "score test"):
+        assert f"{step}: 100%" in finished[1].output
+
+
+def test_evaluation_json_is_as_agreed(finished: tuple[Project, Outcome]) -> None:
+    project, _ = finished
+    evaluation = json.loads((project.path / "data/08_reporting/sample/evaluation.json").read_text())
+    assert evaluation["protocol"]["border"] == 4
+    assert evaluation["provenance"]["mlflow_run_id"] == only_run(project).info.run_id
+    test = evaluation["sets"]["test"]
+    scores = pd.read_csv(project.path / "data/08_reporting/sample/scores.csv")
+    assert test["images"] == scores["image"].nunique() > 0
+    assert set(test["models"]) == {"bicubic", "srresnet", "srgan"}
+    for model, metrics in test["models"].items():
+        of_model = scores[scores["model"] == model]
+        for metric in ("psnr_y", "ssim_y"):
+            assert metrics[metric] == pytest.approx(of_model[metric].mean())
+    assert 20 < test["models"]["bicubic"]["psnr_y"] < 35
+
+
+def test_datasets_have_their_manifests(finished: tuple[Project, Outcome]) -> None:
+    project, _ = finished
+    report = json.loads((project.path / "data/08_reporting/sample/ingest_report.json").read_text())
+    for split in ("train", "val", "test"):
+        manifests = [
+            json.loads(
+                (
+                    project.path / f"data/05_model_input/sample/{kind}/{split}/manifest.json"
+                ).read_text()
+            )
+            for kind in ("hr", "lr")
+        ]
+        assert [manifest["count"] for manifest in manifests] == [report["images"][split]] * 2
+        assert [manifest["shape"] for manifest in manifests] == [[216, 176, 3], [54, 44, 3]]
+
+
+@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+def test_weights_say_what_they_are(finished: tuple[Project, Outcome], name: str) -> None:
+    project, _ = finished
+    path = project.path / f"data/06_models/sample/{name}.safetensors"
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["architecture"])["scale"] == 4
+    provenance = json.loads(metadata["provenance"])
+    assert provenance["mlflow_run_id"] == only_run(project).info.run_id
+    assert provenance["fingerprint"]["settings"]["updates"] == (30 if name == "srresnet" else 6)
+
+
+def test_mlflow_has_one_finished_run_with_flat_parameters_and_tags(run: Run) -> None:
+    assert run.info.status == "FINISHED"
+    assert run.data.params["pretrain.updates"] == "30"
+    assert run.data.params["train_gan.discriminator.channels"] == "16"
+    assert run.data.tags["environment"] == "local"
+    assert run.data.tags["pipeline"] == "__default__"
+    assert run.data.tags["git_commit"]
+
+
+def test_mlflow_has_curves_and_final_metrics(finished: tuple[Project, Outcome], run: Run) -> None:
+    history = client_of(finished[0]).get_metric_history(run.info.run_id, "pretrain.loss")
+    assert [point.step for point in history] == [10, 20, 30]
+    validated = client_of(finished[0]).get_metric_history(run.info.run_id, "pretrain.val.psnr_y")
+    assert [point.step for point in validated] == [20, 30]
+    for metric in (
+        "train_gan.content_loss",
+        "train_gan.discriminator_loss",
+        "test.bicubic.psnr_y",
+        "test.srgan.ssim_y",
+    ):
+        assert metric in run.data.metrics
+
+
+def test_mlflow_has_both_generators_and_the_picture(
+    finished: tuple[Project, Outcome], run: Run
+) -> None:
+    client = client_of(finished[0])
+    paths = {
+        artifact.path
+        for folder in ("models", "evaluation")
+        for artifact in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {
+        "models/srresnet.safetensors",
+        "models/srgan.safetensors",
+        "evaluation/comparison.png",
+        "evaluation/evaluation.json",
+    } <= paths
+
+
+def test_comparison_shows_a_dozen_faces_in_five_columns(
+    finished: tuple[Project, Outcome],
+) -> None:
+    with Image.open(finished[0].path / "data/08_reporting/sample/comparison.png") as picture:
+        assert picture.width > 5 * 176
+        assert picture.height > 12 * 216
+
+
+def test_a_stage_alone_goes_on_from_what_lies_there(finished: tuple[Project, Outcome]) -> None:
+    project, _ = finished
+    before = (project.path / "data/06_models/sample/srgan.safetensors").read_bytes()
+    outcome = project.kedro("run", "--pipeline", "evaluate", "--params", "evaluate.faces_shown=2")
+    outcome.assert_success()
+    assert "train" not in outcome.output.partition("Written:")[2]
+    with Image.open(project.path / "data/08_reporting/sample/comparison.png") as picture:
+        assert picture.height < 3 * 300
+    assert (project.path / "data/06_models/sample/srgan.safetensors").read_bytes() == before
+
+
+def test_leaves_nothing_outside_its_folders(finished: tuple[Project, Outcome]) -> None:
+    project, _ = finished
+    names = {path.name for path in project.path.iterdir()}
+    assert names <= {
+        ".telemetry", ".viz", "conf", "data", "mlflow.db", "mlruns", "pyproject.toml", "src"
+    }  # fmt: skip
+    assert Path(project.path / "data/08_reporting/sample/scores.csv").exists()

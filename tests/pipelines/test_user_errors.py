@@ -1,0 +1,70 @@
+"""Mistakes of a person's, told in one message before anything is done."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from kedro_project import Project, make_project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")
+
+
+def test_unknown_and_bad_parameters_are_named_before_any_stage(project: Project) -> None:
+    outcome = project.kedro(
+        "run", "--params", "pretrain.updatez=5,train_gan.content=vgg99,degrade.scale=3"
+    )
+    outcome.assert_readable_error(
+        "pretrain.updatez is no parameter; allowed are",
+        "pretrain.updates",
+        "train_gan.content",
+        "vgg99",
+        "2, 4 or 8",
+    )
+    assert not (project.path / "data").exists()
+    assert not (project.path / "mlflow.db").exists()
+
+
+def test_a_stage_names_the_command_that_makes_its_input(project: Project) -> None:
+    outcome = project.kedro("run", "--pipeline", "degrade")
+    outcome.assert_readable_error("hr_test is not there", "kedro run --pipeline ingest")
+
+
+def test_missing_archive_says_what_to_get(project: Project) -> None:
+    outcome = project.kedro("run", "--env", "celeba", "--pipeline", "ingest")
+    outcome.assert_readable_error("data/01_raw/celeba", "img_align_celeba.zip")
+
+
+def test_truncated_archive(project: Project, tmp_path: Path) -> None:
+    celeba = tmp_path / "celeba"
+    celeba.mkdir()
+    archive = celeba / "img_align_celeba.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("img_align_celeba/000001.jpg", b"x" * 5000)
+    archive.write_bytes(archive.read_bytes()[:3000])
+    (celeba / "list_eval_partition.txt").write_text("000001.jpg 0\r\n")
+    outcome = project.kedro(
+        "run", "--env", "celeba", "--pipeline", "ingest", "--params", f"celeba_dir={celeba}"
+    )
+    outcome.assert_readable_error("not a complete zip archive")
+
+
+def test_content_weights_that_are_missing_stop_the_chain_before_it_begins(
+    project: Project,
+) -> None:
+    outcome = project.kedro(
+        "run", "--params", "train_gan.content=vgg22,train_gan.vgg_weights=nowhere.safetensors"
+    )
+    outcome.assert_readable_error("nowhere.safetensors", "train_gan.vgg_weights")
+    assert not (project.path / "data/05_model_input").exists()
+
+
+def test_unknown_pipeline_and_environment_are_named(project: Project) -> None:
+    project.kedro("run", "--pipeline", "trian_gan").assert_readable_error(
+        "no pipeline trian_gan", "degrade, evaluate, ingest, pretrain, train_gan"
+    )
+    project.kedro("run", "--env", "celebb").assert_readable_error("conf/celebb")

@@ -1,0 +1,228 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.config import OmegaConfigLoader
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.parameters import Parameters, check_parameters
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def read_conf(environment: str) -> dict[str, Any]:
+    """The parameters as Kedro sees them, without anybody's conf/local."""
+    loader = OmegaConfigLoader(
+        conf_source=str(CONF),
+        base_env="base",
+        default_run_env="base",
+        env=environment,
+        merge_strategy={"parameters": "soft", "globals": "soft"},
+    )
+    parameters: dict[str, Any] = loader["parameters"]
+    return parameters
+
+
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, Any]:
+    return read_conf("base")
+
+
+def changed(values: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """A copy with other values, whose names are given as ``section__name``."""
+    values = copy.deepcopy(values)
+    for name, value in settings.items():
+        *sections, last = name.split("__")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[last] = value
+    return values
+
+
+def message(values: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        check_parameters(values)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("environment", ["base", "celeba"])
+def test_the_shipped_configuration_is_valid(environment: str) -> None:
+    values = read_conf(environment)
+    parameters = check_parameters(values)
+    assert parameters.degrade.scale == 4
+    assert (parameters.ingest.width, parameters.ingest.height) == (178, 218)
+    assert (parameters.ingest.crop_width, parameters.ingest.crop_height) == (176, 216)
+    assert parameters.pretrain.updates == values["pretrain"]["updates"]
+
+
+def test_the_configuration_for_celeba_is_the_papers() -> None:
+    parameters = check_parameters(read_conf("celeba"))
+    for schedule in (parameters.pretrain, parameters.train_gan):
+        assert (schedule.batch_size, schedule.crop_size) == (16, 96)
+        assert schedule.learning_rate.initial == 1e-4
+    generator, discriminator = parameters.pretrain.generator, parameters.train_gan.discriminator
+    assert (generator.blocks, generator.channels) == (16, 64)
+    assert (discriminator.channels, discriminator.dense) == (64, 1024)
+    assert parameters.pretrain.updates == 1_000_000
+    assert parameters.train_gan.updates == 200_000
+    assert parameters.train_gan.content == "vgg54"
+
+
+def test_every_parameter_of_the_classes_is_in_the_configuration(defaults: dict[str, Any]) -> None:
+    assert set(defaults) == set(Parameters.model_fields) - {"celeba_dir"}
+
+
+def test_celeba_dir_may_be_given(defaults: dict[str, Any]) -> None:
+    assert check_parameters(changed(defaults, celeba_dir="some/place")).celeba_dir == "some/place"
+
+
+def test_an_unknown_key_at_the_top_names_the_allowed_ones(defaults: dict[str, Any]) -> None:
+    told = message(changed(defaults, ingset={"width": 3}))
+    assert "ingset is no parameter" in told
+    for name in Parameters.model_fields:
+        assert name in told
+
+
+def test_an_unknown_key_in_a_section_names_the_allowed_ones(defaults: dict[str, Any]) -> None:
+    told = message(changed(defaults, pretrain__update=5))
+    assert "pretrain.update is no parameter" in told
+    for name in defaults["pretrain"]:
+        assert f"pretrain.{name}" in told
+    assert "ingest." not in told
+
+
+def test_an_unknown_key_deep_down_names_the_allowed_ones(defaults: dict[str, Any]) -> None:
+    told = message(changed(defaults, train_gan__learning_rate__start=1e-4))
+    assert "train_gan.learning_rate.start is no parameter" in told
+    for name in ("initial", "schedule", "decay_at", "decay_factor"):
+        assert f"train_gan.learning_rate.{name}" in told
+
+
+@pytest.mark.parametrize("name", ["pretrain", "degrade", "evaluate"])
+def test_a_missing_section_is_told(defaults: dict[str, Any], name: str) -> None:
+    values = copy.deepcopy(defaults)
+    del values[name]
+    assert f"{name} is missing" in message(values)
+
+
+def test_a_missing_value_is_told(defaults: dict[str, Any]) -> None:
+    values = copy.deepcopy(defaults)
+    del values["pretrain"]["generator"]["blocks"]
+    assert "pretrain.generator.blocks is missing" in message(values)
+
+
+def test_all_bad_values_are_told_at_once(defaults: dict[str, Any]) -> None:
+    told = message(
+        changed(
+            defaults,
+            ingest__max_rejected_fraction=1.5,
+            degrade__scale=3,
+            pretrain__updates="many",
+            pretrain__learning_rate__schedule="linear",
+            train_gan__content="vgg19",
+            training__seed=-1,
+            evaluate__batch_size=0,
+            surplus=1,
+        )
+    )
+    lines = told.splitlines()
+    assert len(lines) == 1 + 8
+    for name in (
+        "ingest.max_rejected_fraction",
+        "degrade",
+        "pretrain.updates",
+        "pretrain.learning_rate.schedule",
+        "train_gan.content",
+        "training.seed",
+        "evaluate.batch_size",
+        "surplus",
+    ):
+        assert any(line.startswith(f"  - {name}") for line in lines), name
+    assert "'many'" in told
+    assert "2, 4 or 8, not 3" in told
+
+
+def test_a_bad_crop_is_told_beside_other_bad_values_of_its_section(
+    defaults: dict[str, Any],
+) -> None:
+    gan = message(changed(defaults, train_gan__content="vgg19", train_gan__crop_size=50))
+    assert "vgg19" in gan
+    assert "crop_size must be a multiple of 16, not 50" in gan
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ingest__limit_per_split", 0),
+        ("ingest__limit_per_split", -5),
+        ("ingest__crop_width", 175),
+        ("ingest__crop_height", 0),
+        ("ingest__crop_width", 184),
+        ("ingest__max_rejected_fraction", -0.1),
+        ("ingest__max_rejected_fraction", float("nan")),
+        ("degrade__scale", 1),
+        ("degrade__scale", 4.5),
+        ("degrade__scale", "four"),
+        ("pretrain__updates", 0),
+        ("pretrain__updates", 10.5),
+        ("pretrain__updates", None),
+        ("pretrain__batch_size", -1),
+        ("pretrain__learning_rate__initial", 0.0),
+        ("pretrain__learning_rate__initial", float("nan")),
+        ("pretrain__learning_rate__initial", "fast"),
+        ("pretrain__learning_rate", 1e-4),
+        ("pretrain__generator__blocks", 0),
+        ("train_gan__learning_rate__decay_at", [0.5, 1.5]),
+        ("train_gan__crop_size", 40),
+        ("train_gan__ema_decay", 1.0),
+        ("train_gan__ema_decay", -0.1),
+        ("train_gan__adversarial_weight", -1e-3),
+        ("train_gan__vgg_feature_scale", 0),
+        ("training__precision", "fp16"),
+        ("training__log_every", 0),
+        ("evaluate__border", -1),
+        ("evaluate__faces_shown", 0),
+        ("evaluate", None),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(defaults: dict[str, Any], name: str, value: object) -> None:
+    told = message(changed(defaults, **{name: value}))
+    assert name.split("__")[0] in told
+    assert len(told.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ingest__limit_per_split", None),
+        ("ingest__limit_per_split", 100),
+        ("ingest__max_rejected_fraction", 0),
+        ("ingest__max_rejected_fraction", 1),
+        ("degrade__scale", 2),
+        ("degrade__scale", 8),
+        ("train_gan__vgg_weights", "weights/vgg19.safetensors"),
+        ("train_gan__content", "vgg22"),
+        ("train_gan__ema_decay", 0),
+        ("train_gan__adversarial_weight", 0),
+        ("train_gan__learning_rate__decay_at", [0.25, 0.5, 0.75]),
+        ("training__batch_norm_updates", 0),
+        ("evaluate__border", 0),
+        ("pretrain__restart", True),
+    ],
+)
+def test_a_value_at_the_edge_is_allowed(defaults: dict[str, Any], name: str, value: object) -> None:
+    check_parameters(changed(defaults, **{name: value}))
+
+
+def test_a_crop_larger_than_the_images_is_told_with_both_sizes(defaults: dict[str, Any]) -> None:
+    told = message(changed(defaults, ingest__width=100))
+    assert "176x216" in told
+    assert "100x218" in told
+
+
+def test_checked_parameters_cannot_be_changed(defaults: dict[str, Any]) -> None:
+    parameters = check_parameters(defaults)
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(parameters.pretrain, "updates", 3)  # noqa: B010 - as a type checker forbids it
