@@ -161,15 +161,17 @@ def make_weights(scale: int, kind: str = "generator") -> Weights:
 
 
 def test_bicubic_is_always_a_model(pairs: ImagePairs) -> None:
-    models = enlargers({"srresnet": make_weights(4), "srgan": make_weights(4)}, "cpu")
+    models = enlargers(
+        {"srresnet": make_weights(4), "srgan": make_weights(4)}, scale=4, device="cpu"
+    )
     assert list(models) == ["bicubic", "srresnet", "srgan"]
-    assert list(enlargers({}, "cpu")) == ["bicubic"]
+    assert list(enlargers({}, scale=4, device="cpu")) == ["bicubic"]
     lr = np.array(pairs.lr[0])[None]
     np.testing.assert_array_equal(models["bicubic"](lr, 4), upscale(lr, 4))
 
 
 def test_generators_give_images_that_can_be_scored(pairs: ImagePairs) -> None:
-    models = enlargers({"srresnet": make_weights(4)}, "cpu")
+    models = enlargers({"srresnet": make_weights(4)}, scale=4, device="cpu")
     enlarged = models["srresnet"](np.array(pairs.lr[0])[None], 4)
     assert enlarged.dtype == np.uint8
     assert enlarged.shape == (1, 24, 32, 3)
@@ -179,9 +181,14 @@ def test_generators_give_images_that_can_be_scored(pairs: ImagePairs) -> None:
 
 def test_weights_of_another_network_are_told() -> None:
     with pytest.raises(UserError, match="discriminator"):
-        enlargers({"srgan": make_weights(4, "discriminator")}, "cpu")
+        enlargers({"srgan": make_weights(4, "discriminator")}, scale=4, device="cpu")
 
 
 def test_a_device_that_is_not_there_is_told() -> None:
     with pytest.raises(UserError, match="'abacus'"):
-        enlargers({}, "abacus")
+        enlargers({}, scale=4, device="abacus")
+
+
+def test_a_generator_of_another_scale_is_told() -> None:
+    with pytest.raises(UserError, match="srresnet enlarges 4 times, the images are of scale 2"):
+        enlargers({"srresnet": make_weights(4)}, scale=2, device="cpu")

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.metrics import PROTOCOL, psnr_y, ssim_y
 from deepdepixelate.imaging.resize import upscale
 from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
@@ -21,19 +22,24 @@ Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 METRICS = ("psnr_y", "ssim_y")
 
 
-def enlargers(generators: Mapping[str, Weights], device: str) -> dict[str, Enlarger]:
+def enlargers(generators: Mapping[str, Weights], *, scale: int, device: str) -> dict[str, Enlarger]:
     """Bicubic enlargement, always a row, and then the generators, by name.
 
     Raises:
-        UserError: weights that do not fit, or no such device.
+        UserError: weights that are damaged or of another scale, or no such device.
     """
     found = find_device(device)
 
-    def of(weights: Weights) -> Enlarger:
+    def of(name: str, weights: Weights) -> Enlarger:
         generator = build_generator(weights).to(found)
-        return lambda images, scale: enlarge(generator, images, found)
+        if generator.architecture.scale != scale:
+            raise UserError(
+                f"{name} enlarges {generator.architecture.scale} times, the images are of scale "
+                f"{scale}: train it on them, or degrade by its scale (degrade.scale)."
+            )
+        return lambda images, _: enlarge(generator, images, found)
 
-    return {"bicubic": upscale, **{name: of(weights) for name, weights in generators.items()}}
+    return {"bicubic": upscale} | {name: of(name, each) for name, each in generators.items()}
 
 
 def score_pairs(

@@ -139,7 +139,7 @@ def _load_file(path: Path) -> Mapping[str, Tensor]:
         raise UserError(f"the VGG19 weights {path} cannot be read ({error}): {advice}") from error
     except Exception as error:  # pickle.UnpicklingError and what torch makes of foreign pickles
         raise UserError(f"the VGG19 weights {path} hold more than tensors: {advice}") from error
-    if not isinstance(weights, Mapping):
+    if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
         raise UserError(f"the VGG19 weights {path} are not a state dict: {advice}")
     return weights
 

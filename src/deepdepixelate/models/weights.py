@@ -42,11 +42,16 @@ class Weights:
     @property
     def digest(self) -> str:
         """SHA-256 over the tensors, whatever file they are in."""
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            digest.update(name.encode())
-            digest.update(self.tensors[name].contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest(self.tensors)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names and bytes of tensors on the CPU."""
+    hashed = hashlib.sha256()
+    for name in sorted(tensors):
+        hashed.update(name.encode())
+        hashed.update(tensors[name].contiguous().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def save_weights(path: Path, weights: Weights) -> None:

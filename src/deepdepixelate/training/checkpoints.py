@@ -73,13 +73,19 @@ class CheckpointStore:
         return path
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that can be read; a damaged one is named and passed over."""
+        """The newest checkpoint that can be read; a damaged one is named and put aside."""
         for path in reversed(self._paths()):
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 return Checkpoint(update=content["update"], state=content["state"])
             except Exception as error:  # whatever a damaged file makes torch.load raise
-                logger.warning("The checkpoint %s is damaged and passed over: %s", path, error)
+                aside = path.rename(path.with_suffix(".damaged"))
+                logger.warning(
+                    "The checkpoint %s is damaged (%s) and was put aside as %s.",
+                    path,
+                    str(error).split(". ")[0].splitlines()[0] if str(error) else type(error),
+                    aside.name,
+                )
         return None
 
     def clear(self) -> None:

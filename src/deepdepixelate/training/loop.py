@@ -92,9 +92,12 @@ def train(
             done = update + 1
             last = done == plan.updates
             measured: dict[str, float] = {}
-            if done % plan.log_every == 0 or last:
+            to_log = done % plan.log_every == 0 or last
+            to_checkpoint = done % plan.checkpoint_every == 0 or last
+            if to_log or to_checkpoint:
+                _check_finite(window.means(), done, plan.name, checkpoints)
+            if to_log:
                 measured = window.read(crops.batch_size)
-                _check_finite(measured, done, plan.name, checkpoints)
                 measured["learning_rate"] = rate
                 shown["loss"] = f"{measured['loss']:.5f}"
             if last:
@@ -105,7 +108,7 @@ def train(
             if measured:
                 note(done, measured)
                 progress.set_postfix(shown)
-            if done % plan.checkpoint_every == 0 or last:
+            if to_checkpoint:
                 state = {
                     "objective": objective.state(),
                     "history": history,
@@ -129,9 +132,12 @@ class _Window:
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss
         self._count += 1
 
+    def means(self) -> dict[str, float]:
+        return {name: float(value) / self._count for name, value in self._sums.items()}
+
     def read(self, batch_size: int) -> dict[str, float]:
-        """The means; the speed counts this process's updates alone."""
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        """The means and the speed, which counts this process's updates alone; begins anew."""
+        means = self.means()
         now = perf_counter()
         timed = self._count - self._restored
         means["crops_per_second"] = timed * batch_size / (now - self._since)

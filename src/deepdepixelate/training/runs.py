@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
@@ -17,7 +18,7 @@ from deepdepixelate.models.perceptual import (
     PerceptualNetwork,
     load_vgg19_weights,
 )
-from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.models.weights import Weights, build_generator, digest
 from deepdepixelate.parameters import (
     PretrainParameters,
     Schedule,
@@ -84,23 +85,31 @@ def train_gan(
             weights do not fit the data.
     """
     compute = choose_compute(training.device, training.precision)
-    generator = build_generator(pretrained)
     with _seeded(training.seed):
+        generator = build_generator(pretrained)
+        content = content_network(settings)
         discriminator = Discriminator(
             DiscriminatorArchitecture(
                 **settings.discriminator.model_dump(), crop_size=settings.crop_size
             )
         )
+    if generator.architecture.scale != data.train.scale:
+        raise UserError(
+            f"the pretrained generator enlarges {generator.architecture.scale} times, the data is "
+            f"of scale {data.train.scale}. Run first: kedro run --pipeline pretrain (with the same "
+            "--env)."
+        )
     objective = AdversarialObjective(
         generator,
         discriminator,
-        content_network(settings),
+        content,
         compute,
         adversarial_weight=settings.adversarial_weight,
         ema_decay=settings.ema_decay,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
-        "pretrained": pretrained.digest
+        "pretrained": pretrained.digest,
+        "content_weights": None if content is None else digest(content.state_dict()),
     }
     history = _run("train_gan", objective, data, settings, training, compute, fingerprint, log)
     discriminator_weights = Weights(

@@ -20,11 +20,11 @@ def score_test_faces(
     parameters: EvaluateParameters,
 ) -> pd.DataFrame:
     """PSNR and SSIM of each model on each test face, a row each."""
-    enlargers = scoring.enlargers({"srresnet": srresnet, "srgan": srgan}, parameters.device)
+    pairs = ImagePairs(hr_test, lr_test)
     return scoring.score_pairs(
         "test",
-        ImagePairs(hr_test, lr_test),
-        enlargers,
+        pairs,
+        _models(pairs, srresnet, srgan, parameters),
         batch_size=parameters.batch_size,
         border=parameters.border,
     )
@@ -67,9 +67,14 @@ def draw_comparison(
     parameters: EvaluateParameters,
 ) -> Image.Image:
     """LR, bicubic, SRResNet, SRGAN and HR side by side, a row a test face."""
-    return comparison.draw(
-        ImagePairs(hr_test, lr_test),
-        scoring.enlargers({"srresnet": srresnet, "srgan": srgan}, parameters.device),
-        scores,
-        faces=parameters.faces_shown,
+    pairs = ImagePairs(hr_test, lr_test)
+    models = _models(pairs, srresnet, srgan, parameters)
+    return comparison.draw(pairs, models, scores, faces=parameters.faces_shown)
+
+
+def _models(
+    pairs: ImagePairs, srresnet: Weights, srgan: Weights, parameters: EvaluateParameters
+) -> dict[str, scoring.Enlarger]:
+    return scoring.enlargers(
+        {"srresnet": srresnet, "srgan": srgan}, scale=pairs.scale, device=parameters.device
     )

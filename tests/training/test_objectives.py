@@ -1,0 +1,332 @@
+import io
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from tiny_training import (
+    CPU,
+    FP32,
+    assert_equal,
+    copied,
+    smooth_images,
+    tiny_discriminator,
+    tiny_generator,
+    vgg22_weights,
+)
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from deepdepixelate.models.generator import from_pixels, targets_from_pixels
+from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.training.device import Compute
+from deepdepixelate.training.objectives import (
+    AdversarialObjective,
+    Objective,
+    PretrainObjective,
+)
+
+Batch = tuple[Tensor, Tensor]
+AnyObjective = TypeVar("AnyObjective", PretrainObjective, AdversarialObjective)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    hr = smooth_images(4, height=16, width=16)
+    lr = hr[:, ::4, ::4].copy()
+    return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
+
+
+def vgg(feature_scale: float = 1.0) -> PerceptualNetwork:
+    return PerceptualNetwork("vgg22", vgg22_weights(), feature_scale)
+
+
+def pretraining(seed: int = 0, compute: Compute = FP32) -> PretrainObjective:
+    return with_rates(PretrainObjective(tiny_generator(seed), compute), 1e-3)
+
+
+def adversarial(
+    seed: int = 0,
+    *,
+    content: PerceptualNetwork | None = None,
+    weight: float = 1e-3,
+    decay: float = 0.9,
+    compute: Compute = FP32,
+) -> AdversarialObjective:
+    objective = AdversarialObjective(
+        tiny_generator(seed),
+        tiny_discriminator(seed),
+        content,
+        compute,
+        adversarial_weight=weight,
+        ema_decay=decay,
+    )
+    return with_rates(objective, 1e-3, 1e-3)
+
+
+def with_rates(objective: AnyObjective, *rates: float) -> AnyObjective:
+    """Set the learning rates: of the generator and, where there is one, the discriminator."""
+    for optimizer, rate in zip(objective.optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return objective
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def gradients_of(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+
+
+def assert_gradients(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    assert largest > 0.0
+    for name, gradient in expected.items():
+        assert torch.allclose(actual[name], gradient, rtol=1e-3, atol=1e-5 * largest), name
+
+
+def parameters(network: nn.Module) -> dict[str, Tensor]:
+    return copied(dict(network.named_parameters()))
+
+
+def differs(network: nn.Module, before: dict[str, Tensor]) -> list[str]:
+    return [name for name, value in network.named_parameters() if not value.equal(before[name])]
+
+
+class TestPretraining:
+    def test_loss_is_the_mean_squared_error_in_the_generators_range(self, batch: Batch) -> None:
+        objective = pretraining()
+        sr = deepcopy(objective.generator).train()(from_pixels(batch[0]))
+        expected = ((sr - (batch[1] / 127.5 - 1.0)) ** 2).mean()
+
+        torch.testing.assert_close(objective.step(*batch)["loss"], expected.detach())
+
+    def test_overfits_one_batch(self, batch: Batch) -> None:
+        objective = with_rates(PretrainObjective(tiny_generator(channels=16), FP32), 1e-2)
+        first = float(objective.step(*batch)["loss"])
+        for _ in range(120):
+            last = float(objective.step(*batch)["loss"])
+
+        assert last < first / 25
+
+    def test_every_parameter_learns(self, batch: Batch) -> None:
+        objective = pretraining()
+        before = parameters(objective.generator)
+        objective.step(*batch)
+
+        assert differs(objective.generator, before) == list(before)
+
+    def test_result_is_the_generator(self) -> None:
+        objective = pretraining()
+
+        assert objective.result is objective.generator
+
+    def test_step_trains_even_after_a_validation(self, batch: Batch) -> None:
+        objective = pretraining()
+        objective.result.eval()
+        statistics = copied(dict(objective.generator.named_buffers()))
+        objective.step(*batch)
+
+        for name, value in objective.generator.named_buffers():
+            assert not torch.equal(value, statistics[name]), name
+
+
+class TestGeneratorsGradient:
+    def test_is_of_the_content_alone_without_adversarial_weight(self, batch: Batch) -> None:
+        content = vgg()
+        objective = adversarial(content=content, weight=0.0)
+        generator = deepcopy(objective.generator)
+        target = content(targets_from_pixels(batch[1]))
+        loss = mse_loss(content(generator(from_pixels(batch[0]))), target)
+        losses = objective.step(*batch)
+
+        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        torch.testing.assert_close(losses["content_loss"], loss.detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(losses["loss"], losses["content_loss"])
+
+    def test_is_of_the_discriminator_alone_without_content(self, batch: Batch) -> None:
+        objective = with_rates(adversarial(content=vgg(0.0), weight=0.5), 1e-3, 0.0)
+        generator, discriminator = deepcopy(objective.generator), deepcopy(objective.discriminator)
+        logits = discriminator(generator(from_pixels(batch[0])))
+        loss = 0.5 * binary_cross_entropy_with_logits(logits, torch.ones(4, 1))
+        losses = objective.step(*batch)
+
+        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        assert losses["content_loss"] == 0.0
+        torch.testing.assert_close(losses["adversarial_loss"] * 0.5, loss.detach())
+
+    def test_is_of_the_pixels_with_mse_content(self, batch: Batch) -> None:
+        objective = adversarial(content=None, weight=0.0)
+        generator = deepcopy(objective.generator)
+        loss = mse_loss(generator(from_pixels(batch[0])), targets_from_pixels(batch[1]))
+        losses = objective.step(*batch)
+
+        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        torch.testing.assert_close(losses["content_loss"], loss.detach())
+
+    def test_comes_from_the_weighted_sum(self, batch: Batch) -> None:
+        losses = adversarial(content=vgg(), weight=0.25).step(*batch)
+
+        assert losses["content_loss"] > 0.0
+        assert losses["adversarial_loss"] > 0.0
+        expected = losses["content_loss"] + 0.25 * losses["adversarial_loss"]
+        torch.testing.assert_close(losses["loss"], expected)
+
+    def test_stays_out_of_the_content_network(self, batch: Batch) -> None:
+        content = vgg()
+        before = copied(content.state_dict())
+        objective = adversarial(content=content)
+        objective.step(*batch)
+
+        assert gradients(content) == {}
+        assert_equal(content.state_dict(), before)
+
+
+class TestDiscriminator:
+    def test_keeps_no_gradient_of_the_generators_step(self, batch: Batch) -> None:
+        objective = adversarial(weight=10.0)
+        generator, discriminator = deepcopy(objective.generator), deepcopy(objective.discriminator)
+        real = discriminator(targets_from_pixels(batch[1]))
+        fake = discriminator(generator(from_pixels(batch[0])).detach())
+        loss = binary_cross_entropy_with_logits(real, torch.ones(4, 1))
+        loss = loss + binary_cross_entropy_with_logits(fake, torch.zeros(4, 1))
+        losses = objective.step(*batch)
+
+        assert_gradients(gradients(objective.discriminator), gradients_of(discriminator, loss))
+        torch.testing.assert_close(losses["discriminator_loss"], loss.detach())
+        torch.testing.assert_close(losses["discriminator_on_hr"], real.detach().sigmoid().mean())
+        torch.testing.assert_close(losses["discriminator_on_sr"], fake.detach().sigmoid().mean())
+
+    def test_is_not_changed_by_the_generators_step(self, batch: Batch) -> None:
+        objective = with_rates(adversarial(weight=10.0), 1e-2, 0.0)
+        generator, discriminator = (
+            parameters(objective.generator),
+            parameters(objective.discriminator),
+        )
+        objective.step(*batch)
+
+        assert differs(objective.discriminator, discriminator) == []
+        assert differs(objective.generator, generator) == list(generator)
+
+    def test_does_not_change_the_generator_in_its_step(self, batch: Batch) -> None:
+        objective = with_rates(adversarial(), 0.0, 1e-2)
+        generator, discriminator = (
+            parameters(objective.generator),
+            parameters(objective.discriminator),
+        )
+        objective.step(*batch)
+
+        assert differs(objective.generator, generator) == []
+        assert differs(objective.discriminator, discriminator) == list(discriminator)
+
+    def test_can_still_be_trained_after_the_generators_step(self, batch: Batch) -> None:
+        objective = adversarial()
+        objective.step(*batch)
+
+        assert all(parameter.requires_grad for parameter in objective.discriminator.parameters())
+
+    def test_learns_to_tell_sr_from_hr(self, batch: Batch) -> None:
+        objective = with_rates(adversarial(), 0.0, 1e-2)
+        first = objective.step(*batch)
+        for _ in range(50):
+            last = objective.step(*batch)
+
+        assert last["discriminator_loss"] < first["discriminator_loss"] / 4
+        assert last["discriminator_on_hr"] > 0.8
+        assert last["discriminator_on_sr"] < 0.2
+
+
+def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:
+    objective = adversarial()
+    networks = (objective.generator.eval(), objective.discriminator.eval())
+    before = [copied(dict(network.named_buffers())) for network in networks]
+    objective.step(*batch)
+
+    for network, statistics in zip(networks, before, strict=True):
+        for name, value in network.named_buffers():
+            assert not torch.equal(value, statistics[name]), name
+
+
+class TestMovingAverage:
+    NAMES = ("tail.weight", "body.0.body.1.running_mean", "body.0.body.1.running_var")
+
+    def test_is_the_result_and_not_the_generator(self, batch: Batch) -> None:
+        objective = adversarial(decay=0.9)
+        for _ in range(2):
+            objective.step(*batch)
+
+        assert objective.result is not objective.generator
+        result, generator = objective.result.state_dict(), objective.generator.state_dict()
+        for name in self.NAMES:
+            assert not torch.equal(result[name], generator[name]), name
+
+    def test_follows_the_formula(self, batch: Batch) -> None:
+        objective = adversarial(decay=0.9)
+        objective.step(*batch)
+        expected = copied(objective.result.state_dict())
+        for _ in range(3):
+            objective.step(*batch)
+            latest = objective.generator.state_dict()
+            for name in self.NAMES:
+                expected[name] = 0.9 * expected[name] + 0.1 * latest[name]
+                torch.testing.assert_close(objective.result.state_dict()[name], expected[name])
+
+    def test_without_decay_is_the_generator(self, batch: Batch) -> None:
+        objective = adversarial(decay=0.0)
+        for _ in range(3):
+            objective.step(*batch)
+            assert_equal(objective.result.state_dict(), objective.generator.state_dict())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [pretraining, adversarial, lambda seed: adversarial(seed, content=vgg())],
+    ids=["pretrain", "mse", "vgg22"],
+)
+def test_state_continues_bit_for_bit(build: Callable[[int], Objective], batch: Batch) -> None:
+    objective, other = build(0), build(1)
+    for _ in range(3):
+        objective.step(*batch)
+    stored = io.BytesIO()
+    torch.save(objective.state(), stored)
+    stored.seek(0)
+    other.restore(torch.load(stored, weights_only=True))
+    for _ in range(3):
+        expected, actual = objective.step(*batch), other.step(*batch)
+        assert_equal(actual, expected)
+
+    assert_equal(other.state(), objective.state())
+    assert_equal(other.result.state_dict(), objective.result.state_dict())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda compute: pretraining(compute=compute),
+        lambda compute: adversarial(content=vgg(), compute=compute),
+    ],
+    ids=["pretrain", "vgg22"],
+)
+def test_bfloat16_gives_finite_float32_losses(
+    build: Callable[[Compute], Any], batch: Batch
+) -> None:
+    objective, exact = build(Compute(CPU, bf16=True)), build(FP32)
+    rough_losses, exact_losses = objective.step(*batch), exact.step(*batch)
+
+    for name, loss in rough_losses.items():
+        assert loss.dtype == torch.float32, name
+        assert loss.isfinite(), name
+        assert not loss.requires_grad, name
+        assert loss == pytest.approx(float(exact_losses[name]), rel=0.1, abs=0.02), name
+    assert rough_losses["loss"] != exact_losses["loss"]  # it was indeed computed more coarsely
+    for parameter in objective.generator.parameters():
+        assert parameter.dtype == torch.float32

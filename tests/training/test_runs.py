@@ -1,0 +1,394 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_training import assert_equal, smooth_images, tiny_generator, vgg22_weights, write_pairs
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.perceptual import DEFAULT_FEATURE_SCALE
+from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights
+from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
+from deepdepixelate.training.runs import TrainingData, content_network, pretrain, train_gan
+
+SCHEDULE: dict[str, Any] = {
+    "updates": 4,
+    "batch_size": 2,
+    "crop_size": 16,
+    "learning_rate": {"initial": 1e-3, "schedule": "cosine"},
+    "validate_every": 2,
+    "validation_images": 2,
+    "checkpoint_every": 2,
+    "restart": False,
+}
+
+
+def training(**changes: Any) -> TrainingParameters:
+    values = {
+        "seed": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "log_every": 2,
+        "batch_norm_updates": 1,
+    }
+    return TrainingParameters.model_validate(values | changes)
+
+
+def for_pretrain(**changes: Any) -> PretrainParameters:
+    values = {**SCHEDULE, "generator": {"blocks": 1, "channels": 4}}
+    return PretrainParameters.model_validate(values | changes)
+
+
+def for_gan(**changes: Any) -> TrainGanParameters:
+    values = {
+        **SCHEDULE,
+        "discriminator": {"channels": 2, "dense": 4},
+        "content": "mse",
+        "vgg_weights": None,
+        "vgg_feature_scale": None,
+        "adversarial_weight": 1e-3,
+        "ema_decay": 0.5,
+    }
+    return TrainGanParameters.model_validate(values | changes)
+
+
+class Journal:
+    """Remembers what reached ``log``."""
+
+    def __init__(self) -> None:
+        self.updates: list[int] = []
+
+    def __call__(self, update: int, measured: Mapping[str, float]) -> None:
+        self.updates.append(update)
+
+
+@dataclass
+class Place:
+    """Data, and folders for checkpoints that know nothing of each other."""
+
+    root: Path
+    data: TrainingData
+    count: int = 0
+
+    def fresh(self) -> TrainingData:
+        self.count += 1
+        checkpoints = self.root / f"checkpoints-{self.count}"
+        return TrainingData(self.data.train, self.data.val, checkpoints)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    train = write_pairs(tmp_path, smooth_images(6))
+    val = write_pairs(tmp_path, smooth_images(2, seed=1), split="val")
+    return Place(tmp_path, TrainingData(train, val, tmp_path / "checkpoints"))
+
+
+@pytest.fixture
+def pretrained() -> Weights:
+    generator = tiny_generator(channels=4)
+    return Weights("generator", generator.architecture.model_dump(), generator.state_dict(), {})
+
+
+@pytest.fixture
+def vgg_file(tmp_path: Path) -> Path:
+    save_file(vgg22_weights(), tmp_path / "vgg.safetensors")
+    return tmp_path / "vgg.safetensors"
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestPretrain:
+    def test_gives_weights_of_a_working_generator(self, place: Place) -> None:
+        weights, history = pretrain(place.data, for_pretrain(), training(), Journal())
+        save_weights(place.root / "srresnet.safetensors", weights)
+        generator = build_generator(load_weights(place.root / "srresnet.safetensors"))
+
+        assert weights.kind == "generator"
+        assert weights.architecture == {"blocks": 1, "channels": 4, "scale": 4}
+        with torch.no_grad():
+            assert generator(torch.rand(1, 3, 8, 8)).isfinite().all()
+        assert [row["update"] for row in history] == [2, 4]
+        assert all(row.keys() >= {"loss", "val.psnr_y", "val.ssim_y"} for row in history)
+
+    def test_provenance_holds_what_decided_the_weights(self, place: Place) -> None:
+        weights, _ = pretrain(place.data, for_pretrain(), training(seed=3), Journal())
+        fingerprint = weights.provenance["fingerprint"]
+
+        assert fingerprint["stage"] == "pretrain"
+        assert fingerprint["seed"] == 3
+        assert fingerprint["precision"] == "fp32"
+        assert fingerprint["settings"]["updates"] == 4
+        assert fingerprint["settings"]["learning_rate"]["initial"] == 1e-3
+        assert fingerprint["hr"] == place.data.train.hr.manifest.digest
+        assert fingerprint["lr"] == place.data.train.lr.manifest.digest
+
+    def test_equal_seeds_give_equal_weights_whatever_the_process_drew_before(
+        self, place: Place
+    ) -> None:
+        torch.manual_seed(1)
+        first, _ = pretrain(place.fresh(), for_pretrain(), training(), Journal())
+        torch.manual_seed(2)
+        second, _ = pretrain(place.fresh(), for_pretrain(), training(), Journal())
+
+        assert_equal(second.tensors, first.tensors)
+        assert second.digest == first.digest
+
+    def test_different_seeds_give_different_weights(self, place: Place) -> None:
+        first, _ = pretrain(place.data, for_pretrain(), training(seed=0), Journal())
+        second, _ = pretrain(place.data, for_pretrain(), training(seed=1), Journal())
+
+        assert first.digest != second.digest
+
+    def test_leaves_the_random_state_of_the_process(self, place: Place) -> None:
+        before = torch.get_rng_state()
+        pretrain(place.data, for_pretrain(), training(), Journal())
+
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_crop_that_does_not_fit_is_refused(self, place: Place) -> None:
+        with pytest.raises(UserError, match="crop_size must be a multiple"):
+            pretrain(place.data, for_pretrain(crop_size=64), training(), Journal())
+
+    @pytest.mark.parametrize("kind", ["hr", "lr"])
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_damaged_images_are_not_trained_on(self, place: Place, kind: str, split: str) -> None:
+        shard = place.root / kind / split / "shard-00000.npy"
+        content = bytearray(shard.read_bytes())
+        content[-10] ^= 0xFF
+        shard.write_bytes(content)
+        journal = Journal()
+        with pytest.raises(UserError, match=r"shard-00000\.npy is damaged"):
+            pretrain(place.data, for_pretrain(), training(), journal)
+        assert journal.updates == []
+
+
+class TestSecondRun:
+    def test_of_the_same_training_gives_the_same_and_trains_nothing(self, place: Place) -> None:
+        first, history = pretrain(place.data, for_pretrain(), training(), Journal())
+        before = files(place.data.checkpoints)
+        journal = Journal()
+        second, again = pretrain(place.data, for_pretrain(), training(), journal)
+
+        assert journal.updates == []
+        assert again == history
+        assert second.digest == first.digest
+        assert second.provenance == first.provenance
+        assert files(place.data.checkpoints) == before
+
+    def test_with_restart_begins_anew(self, place: Place) -> None:
+        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+        journal = Journal()
+        second, history = pretrain(place.data, for_pretrain(restart=True), training(), journal)
+
+        assert journal.updates == [2, 4]
+        assert [row["update"] for row in history] == [2, 4]
+        assert second.digest == first.digest
+        assert len(list(place.data.checkpoints.iterdir())) == 1
+
+    @pytest.mark.parametrize(
+        ("settings", "shared"),
+        [
+            ({"batch_size": 3}, {}),
+            ({"updates": 6}, {}),
+            ({"learning_rate": {"initial": 2e-3, "schedule": "cosine"}}, {}),
+            ({"generator": {"blocks": 2, "channels": 4}}, {}),
+            ({}, {"seed": 1}),
+            ({}, {"precision": "bf16"}),
+            ({}, {"batch_norm_updates": 2}),
+        ],
+    )
+    def test_with_changed_settings_leaves_the_earlier_checkpoints(
+        self, place: Place, settings: dict[str, Any], shared: dict[str, Any]
+    ) -> None:
+        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+        before = files(place.data.checkpoints)
+        journal = Journal()
+        second, _ = pretrain(
+            place.data, for_pretrain(**settings, restart=True), training(**shared), journal
+        )
+        after = files(place.data.checkpoints)
+
+        assert journal.updates[0] == 2
+        assert second.digest != first.digest
+        assert {path: after.get(path) for path in before} == before
+        assert len(list(place.data.checkpoints.iterdir())) == 2
+
+    def test_with_other_data_leaves_the_earlier_checkpoints(self, place: Place) -> None:
+        pretrain(place.data, for_pretrain(), training(), Journal())
+        before = files(place.data.checkpoints)
+        other = write_pairs(place.root / "other", smooth_images(6, seed=9))
+        journal = Journal()
+        changed = TrainingData(other, place.data.val, place.data.checkpoints)
+        pretrain(changed, for_pretrain(), training(), journal)
+        after = files(place.data.checkpoints)
+
+        assert journal.updates == [2, 4]
+        assert {path: after.get(path) for path in before} == before
+        assert len(list(place.data.checkpoints.iterdir())) == 2
+
+    def test_with_other_watching_continues(self, place: Place) -> None:
+        pretrain(place.data, for_pretrain(), training(), Journal())
+        journal = Journal()
+        watching = {"validate_every": 1, "validation_images": 1, "checkpoint_every": 1}
+        pretrain(place.data, for_pretrain(**watching), training(log_every=1), journal)
+
+        assert journal.updates == []
+
+
+class TestTrainGan:
+    def test_gives_generator_and_discriminator(self, place: Place, pretrained: Weights) -> None:
+        generator, discriminator, history = train_gan(
+            place.data, pretrained, for_gan(), training(), Journal()
+        )
+
+        assert generator.kind == "generator"
+        assert generator.architecture == pretrained.architecture
+        assert generator.digest != pretrained.digest
+        build_generator(generator)
+        assert discriminator.kind == "discriminator"
+        rebuilt = Discriminator(
+            DiscriminatorArchitecture.model_validate(dict(discriminator.architecture))
+        )
+        rebuilt.load_state_dict(dict(discriminator.tensors))
+        assert [row["update"] for row in history] == [2, 4]
+        assert history[0].keys() >= {"content_loss", "adversarial_loss", "discriminator_loss"}
+
+    def test_provenance_holds_what_decided_the_weights(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        generator, discriminator, _ = train_gan(
+            place.data, pretrained, for_gan(), training(), Journal()
+        )
+        fingerprint = generator.provenance["fingerprint"]
+
+        assert fingerprint["stage"] == "train_gan"
+        assert fingerprint["pretrained"] == pretrained.digest
+        assert fingerprint["settings"]["content"] == "mse"
+        assert discriminator.provenance["fingerprint"] == fingerprint
+
+    def test_starts_from_the_pretrained_weights(self, place: Place, pretrained: Weights) -> None:
+        still = {"learning_rate": {"initial": 1e-12, "schedule": "constant"}}
+        generator, _, _ = train_gan(place.data, pretrained, for_gan(**still), training(), Journal())
+
+        for name in ("head.0.weight", "body.0.body.0.weight", "tail.weight"):
+            torch.testing.assert_close(
+                generator.tensors[name], pretrained.tensors[name], rtol=0, atol=1e-8
+            )
+
+    def test_leaves_the_pretrained_weights_as_they_are(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        before = pretrained.digest
+        train_gan(place.data, pretrained, for_gan(), training(), Journal())
+
+        assert pretrained.digest == before
+
+    def test_with_vgg22_content(self, place: Place, pretrained: Weights, vgg_file: Path) -> None:
+        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
+        with_vgg, _, history = train_gan(place.fresh(), pretrained, settings, training(), Journal())
+        with_mse, _, _ = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+
+        assert history[-1]["content_loss"] > 0.0
+        assert with_vgg.digest != with_mse.digest
+        assert with_vgg.tensors.keys() == pretrained.tensors.keys()
+
+    def test_other_vgg_weights_are_another_training(
+        self, place: Place, pretrained: Weights, vgg_file: Path
+    ) -> None:
+        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
+        first, _, _ = train_gan(place.data, pretrained, settings, training(), Journal())
+        save_file(vgg22_weights(seed=1), vgg_file)
+        journal = Journal()
+        second, _, _ = train_gan(place.data, pretrained, settings, training(), journal)
+
+        assert journal.updates == [2, 4]
+        assert second.digest != first.digest
+
+    def test_other_pretrained_weights_are_another_training(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        train_gan(place.data, pretrained, for_gan(), training(), Journal())
+        other = tiny_generator(seed=5, channels=4)
+        changed = Weights("generator", other.architecture.model_dump(), other.state_dict(), {})
+        journal = Journal()
+        train_gan(place.data, changed, for_gan(), training(), journal)
+
+        assert journal.updates == [2, 4]
+
+    def test_second_run_gives_the_same_and_trains_nothing(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        first = train_gan(place.data, pretrained, for_gan(), training(), Journal())
+        journal = Journal()
+        second = train_gan(place.data, pretrained, for_gan(), training(), journal)
+
+        assert journal.updates == []
+        assert second[0].digest == first[0].digest
+        assert second[1].digest == first[1].digest
+        assert second[2] == first[2]
+
+    def test_equal_seeds_give_equal_weights(self, place: Place, pretrained: Weights) -> None:
+        torch.manual_seed(1)
+        first = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+        torch.manual_seed(2)
+        second = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+
+        assert_equal(second[0].tensors, first[0].tensors)
+        assert_equal(second[1].tensors, first[1].tensors)
+
+    def test_different_seeds_give_different_weights(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        first = train_gan(place.data, pretrained, for_gan(), training(seed=0), Journal())
+        second = train_gan(place.data, pretrained, for_gan(), training(seed=1), Journal())
+
+        assert first[0].digest != second[0].digest
+        assert first[1].digest != second[1].digest
+
+    @pytest.mark.parametrize("content", ["mse", "vgg22"])
+    def test_leaves_the_random_state_of_the_process(
+        self, place: Place, pretrained: Weights, vgg_file: Path, content: str
+    ) -> None:
+        settings = for_gan(content=content, vgg_weights=vgg_file)
+        before = torch.get_rng_state()
+        train_gan(place.data, pretrained, settings, training(), Journal())
+
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_pretrained_weights_of_another_scale_are_refused(self, place: Place) -> None:
+        generator = tiny_generator(channels=4, scale=2)
+        weights = Weights(
+            "generator", generator.architecture.model_dump(), generator.state_dict(), {}
+        )
+        with pytest.raises(UserError, match="scale"):
+            train_gan(place.data, weights, for_gan(), training(), Journal())
+
+    def test_missing_vgg_weights_are_refused(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        settings = for_gan(content="vgg22", vgg_weights=tmp_path / "gone.pth")
+        with pytest.raises(UserError, match=r"gone\.pth are not there"):
+            train_gan(place.data, pretrained, settings, training(), Journal())
+
+
+class TestContentNetwork:
+    def test_mse_needs_none(self) -> None:
+        assert content_network(for_gan()) is None
+
+    @pytest.mark.parametrize(("asked", "given"), [(None, 1.0), (0.25, 0.25)])
+    def test_scale_is_the_settings_or_the_default(
+        self, vgg_file: Path, asked: float | None, given: float
+    ) -> None:
+        network = content_network(
+            for_gan(content="vgg22", vgg_weights=vgg_file, vgg_feature_scale=asked)
+        )
+
+        assert network is not None
+        assert DEFAULT_FEATURE_SCALE["vgg22"] == 1.0
+        assert network.feature_scale == given
