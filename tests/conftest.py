@@ -1,6 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+# The tests' networks are tiny: two threads take longer over them than one.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

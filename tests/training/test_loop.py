@@ -408,7 +408,7 @@ class TestResumption:
         self.resume(uninterrupted, pairs, store, steps=12 - 6)
         warnings = [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(warnings) == 1
-        assert str(newest) in warnings[0].getMessage()
+        assert str(newest.with_suffix("")) in warnings[0].getMessage()
 
     def test_with_a_checkpoint_that_runs_code(
         self,

@@ -46,11 +46,11 @@ class Weights:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the names and bytes of tensors on the CPU."""
+    """SHA-256 over the names and bytes of tensors, wherever they are."""
     hashed = hashlib.sha256()
     for name in sorted(tensors):
         hashed.update(name.encode())
-        hashed.update(tensors[name].contiguous().numpy().tobytes())
+        hashed.update(tensors[name].cpu().contiguous().numpy().tobytes())
     return hashed.hexdigest()
 
 

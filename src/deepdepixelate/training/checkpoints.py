@@ -78,15 +78,41 @@ class CheckpointStore:
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 return Checkpoint(update=content["update"], state=content["state"])
+            except (OSError, MemoryError) as error:
+                raise UserError(
+                    f"the checkpoint {path} cannot be read ({error}). Mend that and run the same "
+                    "command again; nothing was changed."
+                ) from error
             except Exception as error:  # whatever a damaged file makes torch.load raise
                 aside = path.rename(path.with_suffix(".damaged"))
                 logger.warning(
                     "The checkpoint %s is damaged (%s) and was put aside as %s.",
                     path,
-                    str(error).split(". ")[0].splitlines()[0] if str(error) else type(error),
+                    repr(error).split(". ")[0].split("\\n")[0],
                     aside.name,
                 )
         return None
+
+    def differences(self) -> tuple[Path, dict[str, tuple[Any, Any]]] | None:
+        """How this training differs from the newest other one of its kind, if there is one.
+
+        Returns:
+            The other one's folder, and each setting that differs with its old and new value.
+        """
+        others = [
+            path
+            for path in self.folder.parent.glob(f"*/{FINGERPRINT}")
+            if path.parent != self.folder
+        ]
+        if not others:
+            return None
+        newest = max(others, key=lambda path: path.stat().st_mtime)
+        old, new = _flatten(json.loads(newest.read_text())), _flatten(json.loads(self._fingerprint))
+        return newest.parent, {
+            name: (old.get(name), new.get(name))
+            for name in sorted(old | new)
+            if old.get(name) != new.get(name)
+        }
 
     def clear(self) -> None:
         """Remove this training's checkpoints, to begin it anew."""
@@ -95,3 +121,13 @@ class CheckpointStore:
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("update-*.pt"))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -74,7 +74,24 @@ def train(
         objective.restore(found.state["objective"])
         history = found.state["history"]
         window.restore(found.state["window"])
-        logger.info("%s goes on after update %d (%s)", plan.name, first, checkpoints.folder)
+        finished = first == plan.updates
+        logger.info(
+            "%s %s after update %d (checkpoint in %s)",
+            plan.name,
+            "was finished by an earlier run with these settings and data and is reused"
+            if finished
+            else "goes on",
+            first,
+            checkpoints.folder,
+        )
+    elif (other := checkpoints.differences()) is not None:
+        folder, settings = other
+        logger.info(
+            "%s begins anew: it differs from the training in %s, which is kept, by %s",
+            plan.name,
+            folder,
+            ", ".join(f"{name} ({old} -> {new})" for name, (old, new) in settings.items()),
+        )
 
     def note(update: int, measured: Mapping[str, float]) -> None:
         history.append({"update": update, **measured})
@@ -109,6 +126,7 @@ def train(
                 note(done, measured)
                 progress.set_postfix(shown)
             if to_checkpoint:
+                _check_weights(objective.result, done, plan.name, checkpoints)
                 state = {
                     "objective": objective.state(),
                     "history": history,
@@ -163,11 +181,23 @@ def _check_finite(
 ) -> None:
     broken = {loss: value for loss, value in measured.items() if not math.isfinite(value)}
     if broken:
-        raise UserError(
-            f"{name} broke off at update {done}: {broken} is not finite. The last good checkpoint "
-            f"is in {checkpoints.folder}. Lower {name}.learning_rate.initial, or train in "
-            "training.precision=fp32."
-        )
+        raise _broken_off(f"{broken} is not finite", done, name, checkpoints)
+
+
+def _check_weights(
+    generator: Generator, done: int, name: str, checkpoints: CheckpointStore
+) -> None:
+    """A finite loss can have a gradient that is not; no checkpoint shall hold what it makes."""
+    if not all(bool(weight.isfinite().all()) for weight in generator.parameters()):
+        raise _broken_off("a weight of the generator is not finite", done, name, checkpoints)
+
+
+def _broken_off(what: str, done: int, name: str, checkpoints: CheckpointStore) -> UserError:
+    return UserError(
+        f"{name} broke off at update {done}: {what}. The last good checkpoint is in "
+        f"{checkpoints.folder}. Lower {name}.learning_rate.initial, or train in "
+        "training.precision=fp32."
+    )
 
 
 def _reestimate_batch_norm(generator: Generator, crops: CropSampler, plan: Plan) -> None:

@@ -86,13 +86,13 @@ def train_gan(
     """
     compute = choose_compute(training.device, training.precision)
     with _seeded(training.seed):
-        generator = build_generator(pretrained)
-        content = content_network(settings)
         discriminator = Discriminator(
             DiscriminatorArchitecture(
                 **settings.discriminator.model_dump(), crop_size=settings.crop_size
             )
         )
+        generator = build_generator(pretrained)
+        content = content_network(settings)
     if generator.architecture.scale != data.train.scale:
         raise UserError(
             f"the pretrained generator enlarges {generator.architecture.scale} times, the data is "
