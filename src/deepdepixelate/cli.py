@@ -1,7 +1,9 @@
 """The project's part of the ``kedro`` command: ``kedro run`` whose errors a person can read."""
 
 import errno
+import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import click
@@ -23,13 +25,41 @@ class _ReadableErrors(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         _check_pipeline_names(ctx.params)
+        signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            number = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
+            _close_mlflow_run()
+            click.echo(f"Stopped by {number.name}. Run the same command again.", err=True)
+            raise SystemExit(128 + number) from None
         except Exception as error:
             for cause in _causes(error):
                 if message := _explain(cause):
-                    raise click.ClickException(message) from error
+                    raise _Told(message, getattr(cause, "exit_code", 1)) from error
             raise
+
+
+class _Told(click.ClickException):
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads the instance
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, made to unwind as Ctrl-C does."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _close_mlflow_run() -> None:
+    """End the run as KILLED; MLflow itself would call an interrupted one FINISHED, or nothing."""
+    import mlflow
+
+    if mlflow.active_run() is not None:
+        mlflow.end_run("KILLED")
 
 
 def _check_pipeline_names(options: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
 
 
 class TrackingHooks:
-    """The MLflow run says which commit, environment and pipeline it was."""
+    """The MLflow run says which commit, environment and pipeline it was, and how it ended."""
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
@@ -92,6 +92,17 @@ class TrackingHooks:
                     "pipeline": pipeline,
                 }
             )
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Correct the status of a run that was stopped: kedro-mlflow has closed it as FAILED."""
+        import mlflow
+
+        from deepdepixelate.training.interruption import InterruptionError
+
+        run = mlflow.last_active_run()
+        if isinstance(error, InterruptionError) and run is not None:
+            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
 class SummaryHooks:

@@ -80,6 +80,7 @@ class TrainingParameters(_Section):
         log_every: updates between two points of the curves.
         batch_norm_updates: training batches from which the batch-norm statistics of the final
             generator are estimated anew; 0 keeps the running ones.
+        checkpoints_kept: the newest checkpoints that stay, beside the best one.
     """
 
     seed: Annotated[int, Field(ge=0)]
@@ -87,6 +88,7 @@ class TrainingParameters(_Section):
     precision: Literal["auto", "bf16", "fp32"]
     log_every: Count
     batch_norm_updates: Annotated[int, Field(ge=0)]
+    checkpoints_kept: Count
 
 
 class LearningRate(_Section):

@@ -8,6 +8,9 @@ from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks, T
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+# Processor, memory and GPU over time, beside the curves of each run.
+os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+
 
 def _tracking_uri(default: str) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or default

@@ -11,33 +11,58 @@ from typing import Any
 import mlflow
 
 from deepdepixelate.models.weights import Weights
-from deepdepixelate.training.loop import Log
+from deepdepixelate.training.loop import TrackedRun
 
 
-def logger(stage: str) -> Log:
-    """A callable that logs ``<stage>.<metric>`` at a step to the active MLflow run, if any."""
+class StageRecord:
+    """One training's part of the active MLflow run, if there is one.
 
-    def log(step: int, metrics: Mapping[str, float]) -> None:
-        if mlflow.active_run() is not None:
-            named = {f"{stage}.{name}": value for name, value in metrics.items()}
+    Attributes:
+        run: what the training loop is told: the run's id, and whom to tell of an earlier one.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._active = mlflow.active_run() is not None
+        self._earlier: str | None = None
+        self._logged = False
+        self.run = TrackedRun(_run_id(), self._resumed)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log ``<stage>.<metric>`` at a step."""
+        self._logged = True
+        if self._active:
+            named = {f"{self._stage}.{name}": value for name, value in metrics.items()}
             mlflow.log_metrics(named, step=step)
 
-    return log
+    def _resumed(self, run_id: str, update: int) -> None:
+        self._earlier = run_id
+        if self._active and run_id != _run_id():
+            mlflow.set_tag(f"{self._stage}.continues_run", run_id)
+            mlflow.set_tag(f"{self._stage}.continues_after_update", update)
+
+    def sign(self, weights: Weights) -> Weights:
+        """Weights whose provenance also says which run, commit and versions made them."""
+        maker = provenance()
+        if not self._logged:  # nothing was trained in this run: an earlier one's result is reused
+            maker["mlflow_run_id"] = self._earlier
+        elif self._earlier is not None:
+            maker["continues_mlflow_run_id"] = self._earlier
+        return replace(weights, provenance={**weights.provenance, **maker})
+
+
+def _run_id() -> str | None:
+    run = mlflow.active_run()
+    return None if run is None else str(run.info.run_id)
 
 
 def provenance() -> dict[str, Any]:
     """Which run, commit and versions are at work now."""
-    run = mlflow.active_run()
     return {
-        "mlflow_run_id": None if run is None else run.info.run_id,
+        "mlflow_run_id": _run_id(),
         "git_commit": git_commit(),
         "versions": {name: version(name) for name in ("deepdepixelate", "torch", "numpy")},
     }
-
-
-def sign(weights: Weights) -> Weights:
-    """Weights whose provenance also says which run, commit and versions made them."""
-    return replace(weights, provenance={**weights.provenance, **provenance()})
 
 
 @cache

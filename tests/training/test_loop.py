@@ -458,7 +458,7 @@ class TestResumption:
 def test_only_the_newest_checkpoints_stay(pairs: ImagePairs, store: CheckpointStore) -> None:
     run(pretraining(), pairs, store, plan=replace(PLAN, updates=11))
 
-    assert sorted(path.name for path in store.folder.glob("*.pt")) == [
+    assert sorted(path.name for path in store.folder.glob("update-*.pt")) == [
         "update-000000009.pt",
         "update-000000011.pt",
     ]

@@ -34,6 +34,7 @@ def training(**changes: Any) -> TrainingParameters:
         "precision": "fp32",
         "log_every": 2,
         "batch_norm_updates": 1,
+        "checkpoints_kept": 2,
     }
     return TrainingParameters.model_validate(values | changes)
 

@@ -20,6 +20,7 @@ from deepdepixelate.files import atomic_write
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = "fingerprint.json"
+BEST = "best.pt"
 KEPT = 2
 """Checkpoints that stay: the newest, and one before it should that turn out damaged."""
 
@@ -39,13 +40,15 @@ class CheckpointStore:
         folder: where they are.
     """
 
-    def __init__(self, directory: Path, fingerprint: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, fingerprint: Mapping[str, Any], kept: int = KEPT) -> None:
         """Choose the training's folder.
 
         Args:
             directory: of all trainings of this kind.
             fingerprint: every setting and data hash that decides the result, as JSON values.
+            kept: how many of the newest checkpoints stay.
         """
+        self._kept = kept
         self._fingerprint = json.dumps(dict(fingerprint), sort_keys=True, indent=1)
         digest = hashlib.sha256(self._fingerprint.encode()).hexdigest()
         self.folder = directory / digest[:12]
@@ -56,7 +59,17 @@ class CheckpointStore:
         Raises:
             UserError: the disk cannot take it; the earlier checkpoints are untouched.
         """
-        path = self.folder / f"update-{checkpoint.update:09d}.pt"
+        path = self._write(checkpoint, f"update-{checkpoint.update:09d}.pt")
+        for old in self._paths()[: -self._kept]:
+            old.unlink()
+        return path
+
+    def save_best(self, checkpoint: Checkpoint) -> Path:
+        """Write the checkpoint of the best validation, in place of the earlier best one."""
+        return self._write(checkpoint, BEST)
+
+    def _write(self, checkpoint: Checkpoint, name: str) -> Path:
+        path = self.folder / name
         try:
             if not (self.folder / FINGERPRINT).exists():
                 with atomic_write(self.folder / FINGERPRINT) as file:
@@ -68,8 +81,6 @@ class CheckpointStore:
                 f"the checkpoint {path} could not be written ({error}). Make room and run the same "
                 "command again: it goes on from the last checkpoint."
             ) from error
-        for old in self._paths()[:-KEPT]:
-            old.unlink()
         return path
 
     def latest(self) -> Checkpoint | None:
@@ -116,8 +127,8 @@ class CheckpointStore:
 
     def clear(self) -> None:
         """Remove this training's checkpoints, to begin it anew."""
-        for path in self._paths():
-            path.unlink()
+        for path in [*self._paths(), *self.folder.glob("*.damaged"), self.folder / BEST]:
+            path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("update-*.pt"))

@@ -4,24 +4,36 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
 
-from torch import Tensor
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from deepdepixelate.errors import UserError
 from deepdepixelate.models.generator import Generator, from_pixels
 from deepdepixelate.parameters import LearningRate
 from deepdepixelate.training.checkpoints import Checkpoint, CheckpointStore
 from deepdepixelate.training.crops import CropSampler
+from deepdepixelate.training.curves import Window
+from deepdepixelate.training.health import Health
+from deepdepixelate.training.interruption import InterruptionError, stop_requests
 from deepdepixelate.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
 
 Log = Callable[[int, Mapping[str, float]], None]
 """Takes the number of updates done and what was measured there."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Who keeps the record of a training, so that a resumed one can name the run before.
+
+    Attributes:
+        run_id: goes into each checkpoint.
+        resumed: is told the id in the checkpoint that a training goes on from, and its update.
+    """
+
+    run_id: str | None = None
+    resumed: Callable[[str, int], None] = lambda run_id, update: None
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ def train(
     validate: Callable[[Generator], Mapping[str, float]],
     checkpoints: CheckpointStore,
     log: Log,
+    run: TrackedRun = TrackedRun(),
 ) -> list[dict[str, float]]:
     """Train from the last checkpoint, or from the beginning, to the end of the plan.
 
@@ -64,140 +77,140 @@ def train(
         was a validation. Rows of the part before a resumption are among them.
 
     Raises:
+        InterruptionError: Ctrl-C or SIGTERM asked to stop; there is a checkpoint to go on from.
         UserError: a loss is not finite, or a checkpoint cannot be written.
     """
-    history: list[dict[str, float]] = []
-    window = _Window()
-    first = 0
-    if (found := checkpoints.latest()) is not None:
-        first = found.update
-        objective.restore(found.state["objective"])
-        history = found.state["history"]
-        window.restore(found.state["window"])
-        finished = first == plan.updates
-        logger.info(
-            "%s %s after update %d (checkpoint in %s)",
-            plan.name,
-            "was finished by an earlier run with these settings and data and is reused"
-            if finished
-            else "goes on",
-            first,
-            checkpoints.folder,
-        )
-    elif (other := checkpoints.differences()) is not None:
-        folder, settings = other
-        logger.info(
-            "%s begins anew: it differs from the training in %s, which is kept, by %s",
-            plan.name,
-            folder,
-            ", ".join(f"{name} ({old} -> {new})" for name, (old, new) in settings.items()),
-        )
-
-    def note(update: int, measured: Mapping[str, float]) -> None:
-        history.append({"update": update, **measured})
-        log(update, measured)
-
-    progress = tqdm(total=plan.updates, initial=first, desc=plan.name, unit="update")
-    shown: dict[str, str] = {}
-    with progress:
+    progress = _Progress()
+    window = Window()
+    health = Health(plan.name, checkpoints.folder)
+    first = _resume(objective, plan, checkpoints, progress, window, run)
+    bar = tqdm(total=plan.updates, initial=first, desc=plan.name, unit="update")
+    with bar, stop_requests() as stop_request:
         for update in range(first, plan.updates):
             rate = learning_rate_at(update, plan.updates, plan.learning_rate)
             _set_learning_rate(objective, rate)
             window.add(objective.step(*crops.batch(update)))
-            progress.update()
+            bar.update()
 
             done = update + 1
             last = done == plan.updates
-            measured: dict[str, float] = {}
+            asked = stop_request()
             to_log = done % plan.log_every == 0 or last
-            to_checkpoint = done % plan.checkpoint_every == 0 or last
-            if to_log or to_checkpoint:
-                _check_finite(window.means(), done, plan.name, checkpoints)
+            to_validate = done % plan.validate_every == 0 or last
+            to_checkpoint = done % plan.checkpoint_every == 0 or last or asked is not None
+            if not (to_log or to_validate or to_checkpoint):
+                continue
+
+            measured: dict[str, float] = {}
+            health.check_losses(window.means(), done)
             if to_log:
-                measured = window.read(crops.batch_size)
-                measured["learning_rate"] = rate
-                shown["loss"] = f"{measured['loss']:.5f}"
+                measured = window.read(crops.batch_size) | {"learning_rate": rate}
+                health.watch_discriminator(measured, done)
             if last:
                 _reestimate_batch_norm(objective.result, crops, plan)
-            if done % plan.validate_every == 0 or last:
+            if to_validate:
                 measured |= validate(objective.result)
-                shown["val PSNR"] = f"{measured['val.psnr_y']:.2f} dB"
             if measured:
-                note(done, measured)
-                progress.set_postfix(shown)
-            if to_checkpoint:
-                _check_weights(objective.result, done, plan.name, checkpoints)
+                progress.note(done, measured)
+                log(done, measured)
+                bar.set_postfix(progress.shown())
+            improved = progress.improved(measured)
+            if to_checkpoint or improved:
+                health.check_weights(objective.result, done)
                 state = {
                     "objective": objective.state(),
-                    "history": history,
                     "window": window.state(),
+                    "history": progress.history,
+                    "run_id": run.run_id,
                 }
-                checkpoints.save(Checkpoint(done, state))
-    return history
+                if improved:
+                    checkpoints.save_best(Checkpoint(done, state))
+                if to_checkpoint:
+                    checkpoints.save(Checkpoint(done, state))
+            if asked is not None and not last:
+                raise InterruptionError(
+                    f"{plan.name} was stopped by {asked.name} after update {done} of "
+                    f"{plan.updates} and left a checkpoint in {checkpoints.folder}. Run the same "
+                    "command again: it goes on from there.",
+                    asked,
+                )
+            window.restart_clock()
+    return progress.history
 
 
-class _Window:
-    """Mean losses and speed between two points of the curves, summed on the device."""
+class _Progress:
+    """What was measured so far, and the best of it."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-        self._restored = 0
-        self._since = perf_counter()
+        self.history: list[dict[str, float]] = []
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            self._sums[name] = self._sums[name] + loss if name in self._sums else loss
-        self._count += 1
+    def note(self, update: int, measured: Mapping[str, float]) -> None:
+        self.history.append({"update": update, **measured})
 
-    def means(self) -> dict[str, float]:
-        return {name: float(value) / self._count for name, value in self._sums.items()}
+    def improved(self, measured: Mapping[str, float]) -> bool:
+        """Whether this point, already noted, has the best validation PSNR of all."""
+        psnr = measured.get("val.psnr_y")
+        return psnr is not None and all(
+            psnr > row["val.psnr_y"] for row in self.history[:-1] if "val.psnr_y" in row
+        )
 
-    def read(self, batch_size: int) -> dict[str, float]:
-        """The means and the speed, which counts this process's updates alone; begins anew."""
-        means = self.means()
-        now = perf_counter()
-        timed = self._count - self._restored
-        means["crops_per_second"] = timed * batch_size / (now - self._since)
-        self._sums, self._count, self._restored, self._since = {}, 0, 0, now
-        return means
+    def shown(self) -> dict[str, str]:
+        """The newest of each, for the progress bar."""
+        newest: dict[str, float] = {}
+        for row in self.history[-20:]:
+            newest |= row
+        labels = {"loss": "{:.5f}", "val.psnr_y": "{:.2f} dB", "crops_per_second": "{:.0f}"}
+        names = {"val.psnr_y": "val PSNR", "crops_per_second": "crops/s"}
+        return {
+            names.get(name, name): label.format(newest[name])
+            for name, label in labels.items()
+            if name in newest
+        }
 
-    def state(self) -> dict[str, Any]:
-        return {"sums": self._sums, "count": self._count}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._sums = dict(state["sums"])
-        self._count = self._restored = state["count"]
+def _resume(
+    objective: Objective,
+    plan: Plan,
+    checkpoints: CheckpointStore,
+    progress: _Progress,
+    window: Window,
+    run: TrackedRun,
+) -> int:
+    """Restore the last checkpoint, if there is one; the number of updates done."""
+    found = checkpoints.latest()
+    if found is None:
+        if (other := checkpoints.differences()) is not None:
+            folder, settings = other
+            logger.info(
+                "%s begins anew: it differs from the training in %s, which is kept, by %s",
+                plan.name,
+                folder,
+                ", ".join(f"{name} ({old} -> {new})" for name, (old, new) in settings.items()),
+            )
+        return 0
+    objective.restore(found.state["objective"])
+    window.restore(found.state["window"])
+    progress.history = found.state["history"]
+    if (earlier := found.state["run_id"]) is not None:
+        run.resumed(earlier, found.update)
+    if found.update == plan.updates:
+        how = "was finished by an earlier run with these settings and data and is reused,"
+    else:
+        how = "goes on"
+    logger.info(
+        "%s %s after update %d (checkpoint in %s)",
+        plan.name,
+        how,
+        found.update,
+        checkpoints.folder,
+    )
+    return found.update
 
 
 def _set_learning_rate(objective: Objective, rate: float) -> None:
     for optimizer in objective.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-
-
-def _check_finite(
-    measured: Mapping[str, float], done: int, name: str, checkpoints: CheckpointStore
-) -> None:
-    broken = {loss: value for loss, value in measured.items() if not math.isfinite(value)}
-    if broken:
-        raise _broken_off(f"{broken} is not finite", done, name, checkpoints)
-
-
-def _check_weights(
-    generator: Generator, done: int, name: str, checkpoints: CheckpointStore
-) -> None:
-    """A finite loss can have a gradient that is not; no checkpoint shall hold what it makes."""
-    if not all(bool(weight.isfinite().all()) for weight in generator.parameters()):
-        raise _broken_off("a weight of the generator is not finite", done, name, checkpoints)
-
-
-def _broken_off(what: str, done: int, name: str, checkpoints: CheckpointStore) -> UserError:
-    return UserError(
-        f"{name} broke off at update {done}: {what}. The last good checkpoint is in "
-        f"{checkpoints.folder}. Lower {name}.learning_rate.initial, or train in "
-        "training.precision=fp32."
-    )
 
 
 def _reestimate_batch_norm(generator: Generator, crops: CropSampler, plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """The two trainings, from pairs of images on disk to weights. One function each."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ from deepdepixelate.parameters import (
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute
-from deepdepixelate.training.loop import Log, Plan, train
+from deepdepixelate.training.loop import Log, Plan, TrackedRun, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
 from deepdepixelate.training.validation import Validator
 
 _NOT_IN_FINGERPRINT = {"validate_every", "validation_images", "checkpoint_every", "restart"}
 """Settings of a stage that change what is watched and kept, but no weight."""
+
+logger = logging.getLogger(__name__)
 
 History = list[dict[str, float]]
 
@@ -48,7 +51,11 @@ class TrainingData:
 
 
 def pretrain(
-    data: TrainingData, settings: PretrainParameters, training: TrainingParameters, log: Log
+    data: TrainingData,
+    settings: PretrainParameters,
+    training: TrainingParameters,
+    log: Log,
+    run: TrackedRun = TrackedRun(),  # noqa: B008 - it is immutable
 ) -> tuple[Weights, History]:
     """Train SRResNet: the generator on mean squared error alone (section 2.2 of the paper).
 
@@ -64,7 +71,7 @@ def pretrain(
         generator = Generator(architecture)
     objective = PretrainObjective(generator, compute)
     fingerprint = _fingerprint("pretrain", data, settings, training, compute)
-    history = _run("pretrain", objective, data, settings, training, compute, fingerprint, log)
+    history = _run("pretrain", objective, data, settings, training, compute, fingerprint, log, run)
     return _generator_weights(objective.result, fingerprint), history
 
 
@@ -74,6 +81,7 @@ def train_gan(
     settings: TrainGanParameters,
     training: TrainingParameters,
     log: Log,
+    run: TrackedRun = TrackedRun(),  # noqa: B008 - it is immutable
 ) -> tuple[Weights, Weights, History]:
     """Train SRGAN: the pretrained generator on content and adversarial loss (section 2.2).
 
@@ -111,7 +119,7 @@ def train_gan(
         "pretrained": pretrained.digest,
         "content_weights": None if content is None else digest(content.state_dict()),
     }
-    history = _run("train_gan", objective, data, settings, training, compute, fingerprint, log)
+    history = _run("train_gan", objective, data, settings, training, compute, fingerprint, log, run)
     discriminator_weights = Weights(
         kind="discriminator",
         architecture=discriminator.architecture.model_dump(),
@@ -143,6 +151,7 @@ def _run(
     compute: Compute,
     fingerprint: Mapping[str, Any],
     log: Log,
+    run: TrackedRun,
 ) -> History:
     data.train.verify()
     data.val.verify()
@@ -153,7 +162,7 @@ def _run(
         seed=training.seed,
         device=compute.device,
     )
-    checkpoints = CheckpointStore(data.checkpoints, fingerprint)
+    checkpoints = CheckpointStore(data.checkpoints, fingerprint, training.checkpoints_kept)
     if settings.restart:
         checkpoints.clear()
     plan = Plan(
@@ -166,7 +175,17 @@ def _run(
         batch_norm_updates=training.batch_norm_updates,
     )
     validate = Validator(data.val, settings.validation_images, compute.device)
-    return train(objective, crops, plan, validate=validate, checkpoints=checkpoints, log=log)
+    logger.info(
+        "%s on %s; %d training images of %dx%d, read from %s by memory map",
+        name,
+        compute,
+        len(data.train),
+        *reversed(data.train.hr.manifest.shape[:2]),
+        data.train.hr.directory.parent.parent,
+    )
+    return train(
+        objective, crops, plan, validate=validate, checkpoints=checkpoints, log=log, run=run
+    )
 
 
 def _fingerprint(

@@ -24,5 +24,6 @@ def train_srresnet(
     data = runs.TrainingData(
         ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
     )
-    weights, history = runs.pretrain(data, parameters, training, tracking.logger("pretrain"))
-    return tracking.sign(weights), pd.DataFrame(history)
+    record = tracking.StageRecord("pretrain")
+    weights, history = runs.pretrain(data, parameters, training, record.log, record.run)
+    return record.sign(weights), pd.DataFrame(history)

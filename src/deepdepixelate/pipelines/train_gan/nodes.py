@@ -25,7 +25,8 @@ def train_srgan(
     data = runs.TrainingData(
         ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
     )
+    record = tracking.StageRecord("train_gan")
     generator, discriminator, history = runs.train_gan(
-        data, srresnet, parameters, training, tracking.logger("train_gan")
+        data, srresnet, parameters, training, record.log, record.run
     )
-    return tracking.sign(generator), tracking.sign(discriminator), pd.DataFrame(history)
+    return record.sign(generator), record.sign(discriminator), pd.DataFrame(history)
