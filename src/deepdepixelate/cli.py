@@ -24,7 +24,8 @@ class _ReadableErrors(click.Command):
     """Tells what a person can mend in one message; any other exception keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        _check_pipeline_names(ctx.params)
+        if "pipeline" in ctx.params:
+            _check_pipeline_names(ctx.params)
         signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
@@ -89,6 +90,24 @@ def _explain(error: BaseException) -> str | None:
             "command again."
         )
     return None
+
+
+@cli.command(cls=_ReadableErrors)
+@click.option("--rendezvous", required=True, help="HOST:PORT of training.rendezvous.")
+@click.option("--devices", type=click.IntRange(min=1), help="Processes; by default one a GPU.")
+@click.option("--hosts", default=2, show_default=True, help="As training.hosts.")
+@click.option("--max-restarts", default=3, show_default=True, help="As training.max_restarts.")
+def worker(rendezvous: str, devices: int | None, hosts: int, max_restarts: int) -> None:
+    """Train along with the host that runs `kedro run`, until its training is done.
+
+    All hosts need the project's folder at the same path (a shared file system), the same
+    installation and as many processes each.
+    """
+    import torch
+
+    from deepdepixelate.training.launch import join
+
+    join(rendezvous, devices or max(1, torch.cuda.device_count()), hosts, max_restarts)
 
 
 cli.add_command(

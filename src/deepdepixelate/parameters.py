@@ -4,6 +4,7 @@ Kedro makes these objects from ``conf/*/parameters_*.yml`` and ``--params`` by t
 nodes; ``check_parameters`` checks all of them, and names the allowed ones, before any stage runs.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -81,6 +82,11 @@ class TrainingParameters(_Section):
         batch_norm_updates: training batches from which the batch-norm statistics of the final
             generator are estimated anew; 0 keeps the running ones.
         checkpoints_kept: the newest checkpoints that stay, beside the best one.
+        devices: processes on this host, a GPU each: a number, or auto for all GPUs (one on a CPU).
+        hosts: how many hosts train together.
+        rendezvous: HOST:PORT where several hosts meet; HOST is this one.
+        max_restarts: how often the processes are started again after one of them died.
+        sync_batch_norm: batch-norm statistics of the whole batch, not of each process's share.
     """
 
     seed: Annotated[int, Field(ge=0)]
@@ -89,6 +95,19 @@ class TrainingParameters(_Section):
     log_every: Count
     batch_norm_updates: Annotated[int, Field(ge=0)]
     checkpoints_kept: Count
+    devices: Literal["auto"] | Count
+    hosts: Count
+    rendezvous: str | None
+    max_restarts: Annotated[int, Field(ge=0)]
+    sync_batch_norm: bool
+
+    @model_validator(mode="after")
+    def _hosts_have_a_meeting_point(self) -> "TrainingParameters":
+        if self.hosts > 1 and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous or ""):
+            raise ValueError(
+                "several hosts need training.rendezvous=HOST:PORT, HOST being this one"
+            )
+        return self
 
 
 class LearningRate(_Section):

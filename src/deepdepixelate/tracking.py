@@ -1,54 +1,101 @@
 """What the nodes tell MLflow, and what they learn from it: curves, the run's id, the commit."""
 
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
+from mlflow.entities import Metric
 
 from deepdepixelate.models.weights import Weights
-from deepdepixelate.training.loop import TrackedRun
+from deepdepixelate.parameters import TrainingParameters
+from deepdepixelate.training import launch
+from deepdepixelate.training.loop import Log, TrackedRun
+from deepdepixelate.training.ranks import Ranks
+
+Result = TypeVar("Result")
 
 
 class StageRecord:
-    """One training's part of the active MLflow run, if there is one.
+    """One training's part of an MLflow run; without a run it keeps nothing.
 
     Attributes:
         run: what the training loop is told: the run's id, and whom to tell of an earlier one.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, run_id: str | None, last_step: int = 0) -> None:
+        """Write to a run.
+
+        Args:
+            stage: the prefix of the metrics.
+            run_id: the MLflow run.
+            last_step: what this run holds already, after a restart: not logged again.
+        """
         self._stage = stage
-        self._active = mlflow.active_run() is not None
+        self._client = mlflow.MlflowClient()
+        self._last_step = last_step
         self._earlier: str | None = None
         self._logged = False
-        self.run = TrackedRun(_run_id(), self._resumed)
+        self.run = TrackedRun(run_id, self._resumed)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log ``<stage>.<metric>`` at a step."""
         self._logged = True
-        if self._active:
-            named = {f"{self._stage}.{name}": value for name, value in metrics.items()}
-            mlflow.log_metrics(named, step=step)
+        if self.run.run_id is not None and step > self._last_step:
+            now = int(time.time() * 1000)
+            points = [
+                Metric(f"{self._stage}.{name}", value, now, step) for name, value in metrics.items()
+            ]
+            self._client.log_batch(self.run.run_id, points)
 
     def _resumed(self, run_id: str, update: int) -> None:
         self._earlier = run_id
-        if self._active and run_id != _run_id():
-            mlflow.set_tag(f"{self._stage}.continues_run", run_id)
-            mlflow.set_tag(f"{self._stage}.continues_after_update", update)
+        if self.run.run_id is not None and run_id != self.run.run_id:
+            tags = {"continues_run": run_id, "continues_after_update": str(update)}
+            for name, value in tags.items():
+                self._client.set_tag(self.run.run_id, f"{self._stage}.{name}", value)
 
     def sign(self, weights: Weights) -> Weights:
         """Weights whose provenance also says which run, commit and versions made them."""
         maker = provenance()
-        if not self._logged:  # nothing was trained in this run: an earlier one's result is reused
+        if not self._logged:  # nothing was trained by this process: it is in an earlier record
             maker["mlflow_run_id"] = self._earlier
         elif self._earlier is not None:
             maker["continues_mlflow_run_id"] = self._earlier
         return replace(weights, provenance={**weights.provenance, **maker})
+
+
+def active_record(stage: str) -> StageRecord:
+    """A record in the active MLflow run, if there is one."""
+    return StageRecord(stage, _run_id())
+
+
+def open_record(tracking_uri: str, stage: str, run_id: str | None) -> tuple[Log, TrackedRun]:
+    """The same record in another process, where it may go on after a restart."""
+    mlflow.set_tracking_uri(tracking_uri)
+    last_step = 0
+    if run_id is not None:
+        history = mlflow.MlflowClient().get_metric_history(run_id, f"{stage}.loss")
+        last_step = max((point.step for point in history), default=0)
+    record = StageRecord(stage, run_id, last_step)
+    return record.log, record.run
+
+
+def train(
+    stage: str,
+    training: Callable[[Log, TrackedRun, Ranks], Result],
+    settings: TrainingParameters,
+) -> tuple[Result, StageRecord]:
+    """Run a training where its settings say, on the record of the active MLflow run."""
+    record = active_record(stage)
+    opener = partial(open_record, mlflow.get_tracking_uri(), stage, record.run.run_id)
+    job = launch.Job(training, opener, settings.sync_batch_norm)
+    return launch.run(job, settings, record.log, record.run), record
 
 
 def _run_id() -> str | None:

@@ -35,6 +35,11 @@ def training(**changes: Any) -> TrainingParameters:
         "log_every": 2,
         "batch_norm_updates": 1,
         "checkpoints_kept": 2,
+        "devices": 1,
+        "hosts": 1,
+        "rendezvous": None,
+        "max_restarts": 0,
+        "sync_batch_norm": True,
     }
     return TrainingParameters.model_validate(values | changes)
 

@@ -88,6 +88,9 @@ class ShardedImages:
         self.manifest = _read_manifest(directory)
         self._starts = np.cumsum([0, *(shard.count for shard in self.manifest.shards)])
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.directory,)  # another process maps the files itself
+
     def __len__(self) -> int:
         return self.manifest.count
 

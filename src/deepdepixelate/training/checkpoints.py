@@ -85,6 +85,8 @@ class CheckpointStore:
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read; a damaged one is named and put aside."""
+        for leftover in self.folder.glob(".*.tmp"):  # of a write that a kill cut short
+            leftover.unlink(missing_ok=True)
         for path in reversed(self._paths()):
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)

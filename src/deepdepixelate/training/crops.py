@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CropSampler:
     """Draws batches of aligned, randomly mirrored LR and HR crops.
 
     Attributes:
-        batch_size: crops in a batch.
+        batch_size: crops in a batch, over all ranks.
         crop_size: side of the HR crops in pixels; that of the LR crops is ``scale`` times smaller.
     """
 
@@ -41,12 +42,19 @@ class CropSampler:
         batch_size: int,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Check that the crops fit.
 
         Raises:
-            UserError: the crop is no multiple of the scale or larger than the images.
+            UserError: the crop is no multiple of the scale or larger than the images, or the batch
+                cannot be shared evenly by the ranks.
         """
+        if batch_size % ranks.count:
+            raise UserError(
+                f"batch_size must be a multiple of the {ranks.count} processes that share it, not "
+                f"{batch_size} (see training.devices and training.hosts)."
+            )
         height, width, _ = pairs.hr.manifest.shape
         if crop_size % pairs.scale or crop_size > min(height, width):
             raise UserError(
@@ -58,6 +66,7 @@ class CropSampler:
         self._pairs = pairs
         self._seed = seed
         self._device = device
+        self._share = ranks.slice_of(batch_size)
 
     def choose(self, update: int) -> CropChoice:
         """The crops of an update: the same for the same seed, update, data and batch size."""
@@ -75,15 +84,20 @@ class CropSampler:
         )
 
     def batch(self, update: int) -> tuple[Tensor, Tensor]:
-        """LR and HR crops of an update: uint8, (N, 3, side, side), channels last, on the device."""
+        """This rank's LR and HR crops of an update, on its device.
+
+        Returns:
+            uint8, channels last: (N, 3, side / scale, side / scale) and (N, 3, side, side).
+        """
         choice = self.choose(update)
         scale = self._pairs.scale
         lr_size = self.crop_size // scale
-        lr = np.empty((self.batch_size, lr_size, lr_size, 3), dtype=np.uint8)
-        hr = np.empty((self.batch_size, self.crop_size, self.crop_size, 3), dtype=np.uint8)
-        for row in range(self.batch_size):
-            image, flip = int(choice.images[row]), bool(choice.flips[row])
-            top, left = int(choice.tops[row]), int(choice.lefts[row])
+        rows = range(self.batch_size)[self._share]
+        lr = np.empty((len(rows), lr_size, lr_size, 3), dtype=np.uint8)
+        hr = np.empty((len(rows), self.crop_size, self.crop_size, 3), dtype=np.uint8)
+        for row, chosen in enumerate(rows):
+            image, flip = int(choice.images[chosen]), bool(choice.flips[chosen])
+            top, left = int(choice.tops[chosen]), int(choice.lefts[chosen])
             lr[row] = _crop(self._pairs.lr[image], top, left, lr_size, flip)
             hr[row] = _crop(self._pairs.hr[image], top * scale, left * scale, self.crop_size, flip)
         return self._to_device(lr), self._to_device(hr)

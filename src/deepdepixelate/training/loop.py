@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from signal import Signals
 
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from deepdepixelate.training.curves import Window
 from deepdepixelate.training.health import Health
 from deepdepixelate.training.interruption import InterruptionError, stop_requests
 from deepdepixelate.training.objectives import Objective
+from deepdepixelate.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ class TrackedRun:
 
     run_id: str | None = None
     resumed: Callable[[str, int], None] = lambda run_id, update: None
+
+
+UNTRACKED = TrackedRun()
+"""Nobody keeps a record."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ def train(
     validate: Callable[[Generator], Mapping[str, float]],
     checkpoints: CheckpointStore,
     log: Log,
-    run: TrackedRun = TrackedRun(),
+    run: TrackedRun = UNTRACKED,
+    ranks: Ranks = ALONE,
 ) -> list[dict[str, float]]:
     """Train from the last checkpoint, or from the beginning, to the end of the plan.
 
@@ -83,8 +90,16 @@ def train(
     progress = _Progress()
     window = Window()
     health = Health(plan.name, checkpoints.folder)
-    first = _resume(objective, plan, checkpoints, progress, window, run)
-    bar = tqdm(total=plan.updates, initial=first, desc=plan.name, unit="update")
+    with ranks.writer_first():
+        first = _resume(objective, plan, checkpoints, progress, window, run)
+    finished_by_this_run = first == plan.updates and ranks.restarts > 0
+    bar = tqdm(
+        total=plan.updates,
+        initial=first,
+        desc=plan.name,
+        unit="update",
+        disable=not ranks.is_writer or finished_by_this_run,
+    )
     with bar, stop_requests() as stop_request:
         for update in range(first, plan.updates):
             rate = learning_rate_at(update, plan.updates, plan.learning_rate)
@@ -94,28 +109,32 @@ def train(
 
             done = update + 1
             last = done == plan.updates
-            asked = stop_request()
             to_log = done % plan.log_every == 0 or last
+            asked: int | None = stop_request()
+            if ranks.count > 1:  # all stop together, at a point where they talk anyway
+                asked = ranks.agree(asked) if to_log else None
             to_validate = done % plan.validate_every == 0 or last
             to_checkpoint = done % plan.checkpoint_every == 0 or last or asked is not None
             if not (to_log or to_validate or to_checkpoint):
                 continue
 
             measured: dict[str, float] = {}
-            health.check_losses(window.means(), done)
+            health.check_losses(ranks.average(window.means()), done)
             if to_log:
-                measured = window.read(crops.batch_size) | {"learning_rate": rate}
+                measured = ranks.average(window.read(crops.batch_size)) | {"learning_rate": rate}
                 health.watch_discriminator(measured, done)
             if last:
                 _reestimate_batch_norm(objective.result, crops, plan)
-            if to_validate:
+            if not ranks.is_writer:
+                measured = {}
+            elif to_validate:
                 measured |= validate(objective.result)
             if measured:
                 progress.note(done, measured)
                 log(done, measured)
                 bar.set_postfix(progress.shown())
             improved = progress.improved(measured)
-            if to_checkpoint or improved:
+            if ranks.is_writer and (to_checkpoint or improved):
                 health.check_weights(objective.result, done)
                 state = {
                     "objective": objective.state(),
@@ -129,10 +148,10 @@ def train(
                     checkpoints.save(Checkpoint(done, state))
             if asked is not None and not last:
                 raise InterruptionError(
-                    f"{plan.name} was stopped by {asked.name} after update {done} of "
+                    f"{plan.name} was stopped by {Signals(asked).name} after update {done} of "
                     f"{plan.updates} and left a checkpoint in {checkpoints.folder}. Run the same "
                     "command again: it goes on from there.",
-                    asked,
+                    Signals(asked),
                 )
             window.restart_clock()
     return progress.history
@@ -193,7 +212,10 @@ def _resume(
     progress.history = found.state["history"]
     if (earlier := found.state["run_id"]) is not None:
         run.resumed(earlier, found.update)
-    if found.update == plan.updates:
+    finished = found.update == plan.updates
+    if finished and run.run_id is not None and found.state["run_id"] == run.run_id:
+        return found.update  # by other processes of this very run
+    if finished:
         how = "was finished by an earlier run with these settings and data and is reused,"
     else:
         how = "goes on"

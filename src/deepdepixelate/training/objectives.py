@@ -16,6 +16,7 @@ from deepdepixelate.models.discriminator import Discriminator
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.device import Compute
+from deepdepixelate.training.ranks import ALONE, Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -44,9 +45,15 @@ class Objective(Protocol):
 class PretrainObjective:
     """Mean squared error of the pixels: SRResNet."""
 
-    def __init__(self, generator: Generator, compute: Compute) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        compute: Compute,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self._compute = compute
-        self.generator = _place(generator, compute)
+        self._ranks = ranks
+        self.generator = _place(generator, compute, ranks)
         self._optimizer = _adam(self.generator)
 
     @property
@@ -64,6 +71,7 @@ class PretrainObjective:
             sr = self.generator(from_pixels(lr))
         loss = mse_loss(sr.float(), targets_from_pixels(hr))
         loss.backward()
+        self._ranks.average_gradients(self.generator)
         self._optimizer.step()
         return {"loss": loss.detach()}
 
@@ -90,6 +98,7 @@ class AdversarialObjective:
         *,
         adversarial_weight: float,
         ema_decay: float,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Put the networks on the device.
 
@@ -100,12 +109,14 @@ class AdversarialObjective:
             compute: where to compute.
             adversarial_weight: factor on the adversarial loss.
             ema_decay: of the exponential moving average of the generator; 0 for none.
+            ranks: the processes that train together.
         """
         self._compute = compute
+        self._ranks = ranks
         self._adversarial_weight = adversarial_weight
-        self.generator = _place(generator, compute)
-        self.discriminator = _place(discriminator, compute)
-        self.content = None if content is None else _place(content, compute)
+        self.generator = _place(generator, compute, ranks)
+        self.discriminator = _place(discriminator, compute, ranks)
+        self.content = None if content is None else _place(content, compute, ranks)
         self._generator_optimizer = _adam(self.generator)
         self._discriminator_optimizer = _adam(self.discriminator)
         self._average = AveragedModel(
@@ -139,6 +150,7 @@ class AdversarialObjective:
             real, fake = self.discriminator(originals).float(), self.discriminator(sr).float()
         loss = _towards(real, 1.0) + _towards(fake, 0.0)
         loss.backward()
+        self._ranks.average_gradients(self.discriminator)
         self._discriminator_optimizer.step()
         return {
             "discriminator_loss": loss.detach(),
@@ -154,6 +166,7 @@ class AdversarialObjective:
         adversarial_loss = _towards(fake, 1.0)
         loss = content_loss + self._adversarial_weight * adversarial_loss
         loss.backward()
+        self._ranks.average_gradients(self.generator)
         self._generator_optimizer.step()
         return {
             "loss": loss.detach(),
@@ -187,11 +200,12 @@ class AdversarialObjective:
         self._discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
 
 
-def _place(network: Network, compute: Compute) -> Network:
+def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:
     """Move a network to the device, its convolutions' weights channels last."""
     network.to(compute.device)
     # Module.to takes a memory format at run time; its annotations do not know it.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ranks.prepare(network)
     return network
 
 

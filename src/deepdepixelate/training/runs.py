@@ -29,8 +29,9 @@ from deepdepixelate.parameters import (
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute
-from deepdepixelate.training.loop import Log, Plan, TrackedRun, train
+from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
+from deepdepixelate.training.ranks import ALONE, Ranks
 from deepdepixelate.training.validation import Validator
 
 _NOT_IN_FINGERPRINT = {"validate_every", "validation_images", "checkpoint_every", "restart"}
@@ -55,7 +56,8 @@ def pretrain(
     settings: PretrainParameters,
     training: TrainingParameters,
     log: Log,
-    run: TrackedRun = TrackedRun(),  # noqa: B008 - it is immutable
+    run: TrackedRun = UNTRACKED,
+    ranks: Ranks = ALONE,
 ) -> tuple[Weights, History]:
     """Train SRResNet: the generator on mean squared error alone (section 2.2 of the paper).
 
@@ -65,13 +67,15 @@ def pretrain(
     Raises:
         UserError: the settings do not fit the data or the machine, or the training broke off.
     """
-    compute = choose_compute(training.device, training.precision)
+    compute = choose_compute(ranks.device or training.device, training.precision)
     architecture = GeneratorArchitecture(**settings.generator.model_dump(), scale=data.train.scale)
     with _seeded(training.seed):
         generator = Generator(architecture)
-    objective = PretrainObjective(generator, compute)
+    objective = PretrainObjective(generator, compute, ranks)
     fingerprint = _fingerprint("pretrain", data, settings, training, compute)
-    history = _run("pretrain", objective, data, settings, training, compute, fingerprint, log, run)
+    history = _run(
+        "pretrain", objective, data, settings, training, compute, fingerprint, log, run, ranks
+    )
     return _generator_weights(objective.result, fingerprint), history
 
 
@@ -81,7 +85,8 @@ def train_gan(
     settings: TrainGanParameters,
     training: TrainingParameters,
     log: Log,
-    run: TrackedRun = TrackedRun(),  # noqa: B008 - it is immutable
+    run: TrackedRun = UNTRACKED,
+    ranks: Ranks = ALONE,
 ) -> tuple[Weights, Weights, History]:
     """Train SRGAN: the pretrained generator on content and adversarial loss (section 2.2).
 
@@ -92,7 +97,7 @@ def train_gan(
         UserError: as ``pretrain``; the content loss's weights cannot be had; or the pretrained
             weights do not fit the data.
     """
-    compute = choose_compute(training.device, training.precision)
+    compute = choose_compute(ranks.device or training.device, training.precision)
     with _seeded(training.seed):
         discriminator = Discriminator(
             DiscriminatorArchitecture(
@@ -114,12 +119,15 @@ def train_gan(
         compute,
         adversarial_weight=settings.adversarial_weight,
         ema_decay=settings.ema_decay,
+        ranks=ranks,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
         "pretrained": pretrained.digest,
         "content_weights": None if content is None else digest(content.state_dict()),
     }
-    history = _run("train_gan", objective, data, settings, training, compute, fingerprint, log, run)
+    history = _run(
+        "train_gan", objective, data, settings, training, compute, fingerprint, log, run, ranks
+    )
     discriminator_weights = Weights(
         kind="discriminator",
         architecture=discriminator.architecture.model_dump(),
@@ -152,18 +160,21 @@ def _run(
     fingerprint: Mapping[str, Any],
     log: Log,
     run: TrackedRun,
+    ranks: Ranks,
 ) -> History:
-    data.train.verify()
-    data.val.verify()
+    if ranks.is_writer:
+        data.train.verify()
+        data.val.verify()
     crops = CropSampler(
         data.train,
         crop_size=settings.crop_size,
         batch_size=settings.batch_size,
         seed=training.seed,
         device=compute.device,
+        ranks=ranks,
     )
     checkpoints = CheckpointStore(data.checkpoints, fingerprint, training.checkpoints_kept)
-    if settings.restart:
+    if settings.restart and ranks.is_writer and ranks.restarts == 0:
         checkpoints.clear()
     plan = Plan(
         name=name,
@@ -175,16 +186,29 @@ def _run(
         batch_norm_updates=training.batch_norm_updates,
     )
     validate = Validator(data.val, settings.validation_images, compute.device)
+    if ranks.is_writer and ranks.restarts == 0:
+        _announce(name, compute, data, ranks)
+    return train(
+        objective,
+        crops,
+        plan,
+        validate=validate,
+        checkpoints=checkpoints,
+        log=log,
+        run=run,
+        ranks=ranks,
+    )
+
+
+def _announce(name: str, compute: Compute, data: TrainingData, ranks: Ranks) -> None:
     logger.info(
-        "%s on %s; %d training images of %dx%d, read from %s by memory map",
+        "%s on %s%s; %d training images of %dx%d, read from %s by memory map",
         name,
         compute,
+        f" in each of {ranks.count} processes" if ranks.count > 1 else "",
         len(data.train),
         *reversed(data.train.hr.manifest.shape[:2]),
         data.train.hr.directory.parent.parent,
-    )
-    return train(
-        objective, crops, plan, validate=validate, checkpoints=checkpoints, log=log, run=run
     )
 
 
@@ -201,6 +225,7 @@ def _fingerprint(
         "settings": settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
         "seed": training.seed,
         "batch_norm_updates": training.batch_norm_updates,
+        "sync_batch_norm": training.sync_batch_norm,
         "precision": "bf16" if compute.bf16 else "fp32",
         "device": compute.device.type,
         "hr": data.train.hr.manifest.digest,

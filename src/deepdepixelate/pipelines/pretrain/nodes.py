@@ -1,5 +1,6 @@
 """Nodes of the stage ``pretrain``."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,6 @@ def train_srresnet(
     data = runs.TrainingData(
         ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
     )
-    record = tracking.StageRecord("pretrain")
-    weights, history = runs.pretrain(data, parameters, training, record.log, record.run)
+    job = partial(runs.pretrain, data, parameters, training)
+    (weights, history), record = tracking.train("pretrain", job, training)
     return record.sign(weights), pd.DataFrame(history)

@@ -1,5 +1,6 @@
 """Nodes of the stage ``train_gan``."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -25,8 +26,6 @@ def train_srgan(
     data = runs.TrainingData(
         ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
     )
-    record = tracking.StageRecord("train_gan")
-    generator, discriminator, history = runs.train_gan(
-        data, srresnet, parameters, training, record.log, record.run
-    )
+    job = partial(runs.train_gan, data, srresnet, parameters, training)
+    (generator, discriminator, history), record = tracking.train("train_gan", job, training)
     return record.sign(generator), record.sign(discriminator), pd.DataFrame(history)

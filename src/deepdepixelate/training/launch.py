@@ -1,0 +1,188 @@
+"""From one process to many: a training on several GPUs, or several hosts, through TorchElastic.
+
+One ``kedro run`` stays one session and one MLflow run: the node starts the processes, they train,
+and the node reads what they left. Other hosts join with ``deepdepixelate worker``; all hosts need
+the same files at the same paths (a shared file system). A process that dies takes its round down,
+and all start again from the last checkpoint.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from signal import Signals
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from deepdepixelate.errors import UserError
+from deepdepixelate.parallel import available_processors
+from deepdepixelate.parameters import TrainingParameters
+from deepdepixelate.training.interruption import InterruptionError
+from deepdepixelate.training.loop import UNTRACKED, Log, TrackedRun
+from deepdepixelate.training.ranks import ALONE, Ranks
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+Training = Callable[[Log, TrackedRun, Ranks], Result]
+"""One of the trainings of ``runs``, with its data and settings given; goes to other processes."""
+
+Record = Callable[[], tuple[Log, TrackedRun]]
+"""Opens, in another process, the record that this run keeps; goes to other processes."""
+
+_AFTERWARDS = Ranks(restarts=1)
+"""One process, after the many: it finds their last checkpoint, and trains and clears nothing."""
+
+ROUND = "deepdepixelate"
+"""The name under which processes meet: one training at a time at one rendezvous."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[Result]):
+    """What the processes of a training do."""
+
+    training: Training[Result]
+    record: Record
+    sync_batch_norm: bool
+
+
+def run(
+    job: Job[Result],
+    settings: TrainingParameters,
+    log: Log,
+    tracked_run: TrackedRun,
+) -> Result:
+    """Train as the settings say, in this process or in many, and give what came of it.
+
+    Raises:
+        InterruptionError: a signal asked to stop; there is a checkpoint to go on from.
+        UserError: what the training raises; or its processes kept dying.
+    """
+    devices = count_devices(settings)
+    if devices * settings.hosts == 1:
+        return job.training(log, tracked_run, ALONE)
+    _launch(devices, settings.hosts, settings.rendezvous, settings.max_restarts, job)
+    return job.training(log, tracked_run, _AFTERWARDS)
+
+
+def join(rendezvous: str, devices: int, hosts: int, max_restarts: int) -> None:
+    """Train with the host at ``rendezvous``, from which the job comes, until it is done."""
+    _launch(devices, hosts, rendezvous, max_restarts, None)
+
+
+def count_devices(settings: TrainingParameters) -> int:
+    """How many processes to start on this host.
+
+    Raises:
+        UserError: more than there are GPUs, or several for one named device.
+    """
+    if settings.devices == "auto":
+        return max(1, torch.cuda.device_count()) if settings.device in ("auto", "cuda") else 1
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    if on_gpu and settings.devices > torch.cuda.device_count():
+        raise UserError(
+            f"training.devices asks for {settings.devices} GPUs, this host has "
+            f"{torch.cuda.device_count()}."
+        )
+    if settings.devices > 1 and settings.device not in ("auto", "cuda", "cpu"):
+        raise UserError(
+            f"training.devices={settings.devices} goes with training.device=auto, cuda or cpu, "
+            f"not {settings.device}."
+        )
+    return settings.devices
+
+
+def _launch(
+    devices: int,
+    hosts: int,
+    rendezvous: str | None,
+    max_restarts: int,
+    job: Job[Any] | None,
+) -> None:
+    config = LaunchConfig(
+        min_nodes=hosts,
+        max_nodes=hosts,
+        nproc_per_node=devices,
+        run_id=ROUND,
+        rdzv_backend="c10d",
+        rdzv_endpoint=rendezvous or "localhost:0",
+        max_restarts=max_restarts,
+        monitor_interval=1,
+        start_method="spawn",
+    )
+    # Each round gets a store of its own. In the shared one the processes of a round after a death
+    # find the addresses of those before, and wait for them until they give up.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    try:
+        told = elastic_launch(config, _work)(job, devices)
+    except SignalException as stop:
+        number = Signals(stop.sigval)
+        raise InterruptionError(
+            f"the training was stopped by {number.name}. Run the same command again: it goes on "
+            "from its last checkpoint.",
+            number,
+        ) from stop
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise UserError(
+            f"the training broke off: process {rank} of {devices * hosts} failed, after "
+            f"{max_restarts} restarts at the most. It said: {_message(failure.message)}"
+        ) from error
+    for message in told.values():
+        if message is not None:
+            raise UserError(message)
+
+
+def _message(said: Any) -> str:
+    return str(said["message"] if isinstance(said, dict) else said)
+
+
+def _work(job: Job[Any] | None, devices: int) -> str | None:
+    """What each process does; the job comes from a process that has it.
+
+    Returns:
+        What a person has to mend before it makes sense to start the processes again, if anything.
+    """
+    local_rank = int(os.environ["LOCAL_RANK"])
+    on_gpu = torch.cuda.device_count() >= devices
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    else:
+        torch.set_num_threads(max(1, available_processors() // devices))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        jobs: list[Job[Any] | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(jobs, job)
+        writer = next(rank for rank, offered in enumerate(jobs) if offered is not None)
+        found = jobs[writer]
+        assert found is not None  # noqa: S101 - by the choice of the writer
+        ranks = Ranks(
+            rank=dist.get_rank(),
+            count=dist.get_world_size(),
+            writer=writer,
+            sync_batch_norm=found.sync_batch_norm,
+            restarts=int(os.environ["TORCHELASTIC_RESTART_COUNT"]),
+            device=f"cuda:{local_rank}" if on_gpu else "cpu",
+        )
+        if ranks.is_writer:
+            log, tracked_run = found.record()
+        else:
+            logging.getLogger("deepdepixelate").setLevel(logging.WARNING)
+            log, tracked_run = _ignore, UNTRACKED
+        found.training(log, tracked_run, ranks)
+    except UserError as error:
+        return str(error)
+    finally:
+        dist.destroy_process_group()
+    return None
+
+
+def _ignore(step: int, metrics: Any) -> None:
+    """The log of a process that does not write."""

@@ -1,0 +1,187 @@
+"""Trainings on several processes of this machine, started, killed, stopped and joined for real."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from kedro_project import Project, make_project
+from mlflow.entities import Run
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "pretrain.updates=60,pretrain.checkpoint_every=10,pretrain.validate_every=30,"
+    "pretrain.batch_size=4,pretrain.crop_size=32,pretrain.generator.blocks=1,"
+    "pretrain.generator.channels=8,train_gan.updates=10,train_gan.crop_size=32,"
+    "train_gan.batch_size=4,train_gan.discriminator.channels=4,train_gan.discriminator.dense=8,"
+    "training.log_every=5,training.batch_norm_updates=4,training.precision=fp32"
+)
+TOLERANCE = 1e-4
+"""Of a weight after a training on two processes, against one: sums in another order."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("many") / "data")
+    project.kedro("run", "--pipelines", "ingest,degrade").assert_success()
+    return project
+
+
+@pytest.fixture(scope="module")
+def alone(data: Project) -> Project:
+    """The reference: both trainings on one process."""
+    project = copy_of(data, "alone")
+    train(project, "pretrain,train_gan").assert_success()
+    return project
+
+
+def copy_of(project: Project, name: str) -> Project:
+    path = project.path.parent / name
+    shutil.copytree(project.path, path)
+    return Project(path)
+
+
+def train(project: Project, pipelines: str, extra: str = "training.seed=0"):  # type: ignore[no-untyped-def]
+    return project.kedro(
+        "run", "--pipelines", pipelines, "--params", f"{SMALL},{extra}", OMP_NUM_THREADS="1"
+    )
+
+
+@contextmanager
+def started(project: Project, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    log = project.path / "output.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=project.path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        )
+        try:
+            yield process, log
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def weights(project: Project, name: str) -> dict[str, np.ndarray]:
+    return dict(load_file(project.path / f"data/06_models/sample/{name}.safetensors"))
+
+
+def assert_same_weights(first: Project, second: Project, name: str) -> None:
+    for (key, left), right in zip(
+        weights(first, name).items(), weights(second, name).values(), strict=True
+    ):
+        np.testing.assert_allclose(left, right, rtol=0, atol=TOLERANCE, err_msg=key)
+
+
+def only_run(project: Project) -> tuple[Run, list[int]]:
+    """The run of the training, and the steps of its loss."""
+    client = mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
+    experiment = client.get_experiment_by_name("deepdepixelate")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.pipeline LIKE '%pretrain%'")
+    history = client.get_metric_history(run.info.run_id, "pretrain.loss")
+    return run, [point.step for point in history]
+
+
+def test_two_processes_make_the_weights_of_one(data: Project, alone: Project) -> None:
+    project = copy_of(data, "two")
+    outcome = train(project, "pretrain,train_gan", "training.devices=2")
+    outcome.assert_success()
+    assert "in each of 2 processes" in outcome.output
+    for name in ("srresnet", "srgan", "discriminator"):
+        assert_same_weights(alone, project, name)
+    histories = [
+        pd.read_csv(each.path / "data/08_reporting/sample/pretrain_history.csv")
+        for each in (alone, project)
+    ]
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-4)
+    run, steps = only_run(project)
+    assert run.info.status == "FINISHED"
+    assert steps == list(range(5, 61, 5))
+
+
+def test_a_batch_that_cannot_be_shared_is_told(data: Project) -> None:
+    project = copy_of(data, "uneven")
+    outcome = train(
+        project, "pretrain", "pretrain.batch_size=3,training.devices=2,training.max_restarts=0"
+    )
+    outcome.assert_readable_error("batch_size must be a multiple of the 2 processes")
+
+
+def test_a_process_that_dies_is_started_again(data: Project, alone: Project) -> None:
+    project = copy_of(data, "killed")
+    parameters = f"{SMALL},training.devices=2"
+    command = ("-m", "kedro", "run", "--pipeline", "pretrain", "--params", parameters)
+    with started(project, *command) as (process, log):
+        checkpoints = project.path / "data/06_models/sample/checkpoints/pretrain"
+        wait_for(lambda: any(checkpoints.glob("*/update-*.pt")), process, log)
+        victim = workers(process)[-1]
+        victim.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=180) == 0, log.read_text()
+    assert_same_weights(alone, project, "srresnet")
+    run, steps = only_run(project)
+    assert run.info.status == "FINISHED"
+    assert steps == list(range(5, 61, 5))
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_sigterm_ends_all_and_the_same_command_goes_on(data: Project, alone: Project) -> None:
+    project = copy_of(data, "stopped")
+    parameters = f"{SMALL},training.devices=2"
+    command = ("-m", "kedro", "run", "--pipeline", "pretrain", "--params", parameters)
+    with started(project, *command) as (process, log):
+        checkpoints = project.path / "data/06_models/sample/checkpoints/pretrain"
+        wait_for(lambda: any(checkpoints.glob("*/update-*.pt")), process, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 128 + signal.SIGTERM, log.read_text()
+    assert "was stopped by SIGTERM" in log.read_text()
+    assert only_run(project)[0].info.status == "KILLED"
+    train(project, "pretrain", "training.devices=2").assert_success()
+    assert_same_weights(alone, project, "srresnet")
+
+
+def test_a_second_host_joins_at_the_rendezvous(data: Project, alone: Project) -> None:
+    project = copy_of(data, "hosts")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
+    parameters = f"{SMALL},training.hosts=2,training.rendezvous={rendezvous}"
+    first = ("-m", "kedro", "run", "--pipeline", "pretrain", "--params", parameters)
+    second = ("-m", "deepdepixelate", "worker", "--rendezvous", rendezvous)
+    elsewhere = Project(data.path.parent / "elsewhere")
+    elsewhere.path.mkdir()
+    with (
+        started(project, *first) as (process, log),
+        started(elsewhere, *second) as (helper, helper_log),
+    ):
+        assert process.wait(timeout=180) == 0, log.read_text() + helper_log.read_text()
+        assert helper.wait(timeout=60) == 0, helper_log.read_text()
+    assert_same_weights(alone, project, "srresnet")
+    assert only_run(project)[1] == list(range(5, 61, 5))
