@@ -8,7 +8,6 @@ machinery that would hide it, and nothing is wrapped, so that weights keep their
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -103,7 +102,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return evaluated
         values = input.float()
         moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
-        mean, square = cast("Tensor", _SumOverRanks.apply(moments)) / dist.get_world_size()
+        summed: Tensor = _SumOverRanks.apply(moments)  # type: ignore[no-untyped-call]
+        mean, square = summed / dist.get_world_size()
         variance = (square - mean.square()).clamp_min(0)
         self._update_running(mean.detach(), variance.detach(), values)
         scale = self.weight * torch.rsqrt(variance + self.eps)
