@@ -16,13 +16,17 @@ def project(tmp_path: Path) -> Project:
 
 def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -> None:
     weights = shared / "weights/vgg19_conv1_1_to_conv3_1.safetensors"
-    project.kedro(
+    outcome = project.kedro(
         "run", "--env", "celeba", "--params",
         f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=24,"
         "pretrain.updates=4,pretrain.batch_size=2,pretrain.generator.blocks=2,"
         "train_gan.updates=2,train_gan.batch_size=2,train_gan.content=vgg22,"
         f"train_gan.vgg_weights={weights},training.batch_norm_updates=1",
-    ).assert_success()  # fmt: skip
+    )  # fmt: skip
+    outcome.assert_success()
+    assert "missing are 138,770 of train, 18,367 of val, 17,962 of test" in " ".join(
+        outcome.output.split()
+    )
 
     reporting = project.path / "data/08_reporting/celeba"
     report = json.loads((reporting / "ingest_report.json").read_text())

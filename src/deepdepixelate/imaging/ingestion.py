@@ -1,6 +1,7 @@
 """From encoded faces to streams of cropped pixels, and the account of what was left out."""
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from deepdepixelate.imaging.resize import KERNEL, downscale
 from deepdepixelate.imaging.shards import ImageBatch, ImageStream, ShardedImages
 from deepdepixelate.imaging.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
 from deepdepixelate.parallel import map_in_order
+
+logger = logging.getLogger(__name__)
 
 IMAGES_PER_TASK = 64
 
@@ -80,6 +83,13 @@ def ingest(
         raise UserError(
             f"{source.origin.get('path') or 'the source'} has no image of the "
             f"{' and the '.join(empty)} split: training, validation and evaluation need all three."
+        )
+    if any(source.missing.values()) or source.unlisted:
+        logger.warning(
+            "%s holds part of the list; missing are %s; %d images are listed in no split",
+            source.origin.get("path") or "The source",
+            ", ".join(f"{source.missing[split]:,} of {split}" for split in SPLITS),
+            source.unlisted,
         )
     total = sum(map(len, names.values()))
     rejections = _Rejections(limit=floor(max_rejected_fraction * total + 1e-9))
