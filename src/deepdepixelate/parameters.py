@@ -78,6 +78,7 @@ class TrainingParameters(_Section):
         seed: of the weights and of the crops; equal seeds give equal runs on one machine.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
+        deterministic: on a GPU, only kernels that give the same bits each time; slower.
         log_every: updates between two points of the curves.
         batch_norm_updates: training batches from which the batch-norm statistics of the final
             generator are estimated anew; 0 keeps the running ones.
@@ -92,6 +93,7 @@ class TrainingParameters(_Section):
     seed: Annotated[int, Field(ge=0)]
     device: str
     precision: Literal["auto", "bf16", "fp32"]
+    deterministic: bool
     log_every: Count
     batch_norm_updates: Annotated[int, Field(ge=0)]
     checkpoints_kept: Count

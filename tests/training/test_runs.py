@@ -35,6 +35,7 @@ def training(**changes: Any) -> TrainingParameters:
         "log_every": 2,
         "batch_norm_updates": 1,
         "checkpoints_kept": 2,
+        "deterministic": False,
         "devices": 1,
         "hosts": 1,
         "rendezvous": None,

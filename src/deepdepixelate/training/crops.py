@@ -4,26 +4,16 @@ A counter and not a stream: update 1,000 sees the same crops whether or not upda
 run before it in this process, so that a resumed run continues exactly.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.training.pixels import MappedPixels, Pixels, Places, ResidentPixels
 from deepdepixelate.training.ranks import ALONE, Ranks
-
-
-@dataclass(frozen=True)
-class CropChoice:
-    """Which crops make a batch, one entry each; positions in LR pixels."""
-
-    images: NDArray[np.int64]
-    tops: NDArray[np.int64]
-    lefts: NDArray[np.int64]
-    flips: NDArray[np.bool_]
 
 
 class CropSampler:
@@ -43,8 +33,18 @@ class CropSampler:
         seed: int,
         device: torch.device,
         ranks: Ranks = ALONE,
+        resident: bool = False,
     ) -> None:
-        """Check that the crops fit.
+        """Check that the crops fit, and load the images to the device where they shall reside.
+
+        Args:
+            pairs: the images.
+            crop_size: see the class.
+            batch_size: see the class.
+            seed: with the update, decides the crops.
+            device: where the crops are wanted.
+            ranks: the processes that share each batch.
+            resident: keep all images in the device's memory and cut there.
 
         Raises:
             UserError: the crop is no multiple of the scale or larger than the images, or the batch
@@ -65,18 +65,20 @@ class CropSampler:
         self.crop_size = crop_size
         self._pairs = pairs
         self._seed = seed
-        self._device = device
+        source = ResidentPixels if resident else MappedPixels
+        self._hr: Pixels = source(pairs.hr, device)
+        self._lr: Pixels = source(pairs.lr, device)
         self._share = ranks.slice_of(batch_size)
 
-    def choose(self, update: int) -> CropChoice:
-        """The crops of an update: the same for the same seed, update, data and batch size."""
+    def choose(self, update: int) -> Places:
+        """All ranks' crops of an update, in LR pixels: decided by seed, update and batch size."""
         # The update is the upper part of Philox's counter: streams of updates never overlap.
         generator = np.random.Generator(
             np.random.Philox(key=self._seed, counter=np.array([0, update, 0, 0], dtype=np.uint64))
         )
         height, width, _ = self._pairs.lr.manifest.shape
         lr_size = self.crop_size // self._pairs.scale
-        return CropChoice(
+        return Places(
             images=generator.integers(0, len(self._pairs), self.batch_size),
             tops=generator.integers(0, height - lr_size + 1, self.batch_size),
             lefts=generator.integers(0, width - lr_size + 1, self.batch_size),
@@ -89,25 +91,11 @@ class CropSampler:
         Returns:
             uint8, channels last: (N, 3, side / scale, side / scale) and (N, 3, side, side).
         """
-        choice = self.choose(update)
+        all_places = self.choose(update)
         scale = self._pairs.scale
-        lr_size = self.crop_size // scale
-        rows = range(self.batch_size)[self._share]
-        lr = np.empty((len(rows), lr_size, lr_size, 3), dtype=np.uint8)
-        hr = np.empty((len(rows), self.crop_size, self.crop_size, 3), dtype=np.uint8)
-        for row, chosen in enumerate(rows):
-            image, flip = int(choice.images[chosen]), bool(choice.flips[chosen])
-            top, left = int(choice.tops[chosen]), int(choice.lefts[chosen])
-            lr[row] = _crop(self._pairs.lr[image], top, left, lr_size, flip)
-            hr[row] = _crop(self._pairs.hr[image], top * scale, left * scale, self.crop_size, flip)
-        return self._to_device(lr), self._to_device(hr)
-
-    def _to_device(self, images: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
-
-
-def _crop(
-    image: NDArray[np.uint8], top: int, left: int, size: int, flip: bool
-) -> NDArray[np.uint8]:
-    crop = image[top : top + size, left : left + size]
-    return crop[:, ::-1] if flip else crop
+        lr_places = all_places.part(self._share)
+        hr_places = replace(lr_places, tops=lr_places.tops * scale, lefts=lr_places.lefts * scale)
+        return (
+            self._lr.cut(lr_places, self.crop_size // scale),
+            self._hr.cut(hr_places, self.crop_size),
+        )

@@ -49,9 +49,16 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def choose_compute(device: str, precision: str) -> Compute:
-    """Resolve ``auto``: bf16 where the hardware computes in it, and float32 elsewhere."""
+def choose_compute(device: str, precision: str, *, deterministic: bool = False) -> Compute:
+    """Resolve ``auto``: bf16 where the hardware computes in it, and float32 elsewhere.
+
+    Also sets, for the process, whether CUDA may choose its fastest kernels by trial, or must take
+    those that give the same bits every time.
+    """
     found = find_device(device)
+    if found.type == "cuda":
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     return Compute(found, precision == "bf16" or (precision == "auto" and _has_bf16(found)))
 
 

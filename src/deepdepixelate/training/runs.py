@@ -31,6 +31,7 @@ from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute
 from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
+from deepdepixelate.training.pixels import fits_on_device
 from deepdepixelate.training.ranks import ALONE, Ranks
 from deepdepixelate.training.validation import Validator
 
@@ -67,7 +68,7 @@ def pretrain(
     Raises:
         UserError: the settings do not fit the data or the machine, or the training broke off.
     """
-    compute = choose_compute(ranks.device or training.device, training.precision)
+    compute = _compute(training, ranks)
     architecture = GeneratorArchitecture(**settings.generator.model_dump(), scale=data.train.scale)
     with _seeded(training.seed):
         generator = Generator(architecture)
@@ -97,7 +98,7 @@ def train_gan(
         UserError: as ``pretrain``; the content loss's weights cannot be had; or the pretrained
             weights do not fit the data.
     """
-    compute = choose_compute(ranks.device or training.device, training.precision)
+    compute = _compute(training, ranks)
     with _seeded(training.seed):
         discriminator = Discriminator(
             DiscriminatorArchitecture(
@@ -165,6 +166,7 @@ def _run(
     if ranks.is_writer:
         data.train.verify()
         data.val.verify()
+    resident = fits_on_device(data.train, compute.device)
     crops = CropSampler(
         data.train,
         crop_size=settings.crop_size,
@@ -172,6 +174,7 @@ def _run(
         seed=training.seed,
         device=compute.device,
         ranks=ranks,
+        resident=resident,
     )
     checkpoints = CheckpointStore(data.checkpoints, fingerprint, training.checkpoints_kept)
     if settings.restart and ranks.is_writer and ranks.restarts == 0:
@@ -187,7 +190,7 @@ def _run(
     )
     validate = Validator(data.val, settings.validation_images, compute.device)
     if ranks.is_writer and ranks.restarts == 0:
-        _announce(name, compute, data, ranks)
+        _announce(name, compute, data, ranks, resident)
     return train(
         objective,
         crops,
@@ -200,14 +203,22 @@ def _run(
     )
 
 
-def _announce(name: str, compute: Compute, data: TrainingData, ranks: Ranks) -> None:
+def _compute(training: TrainingParameters, ranks: Ranks) -> Compute:
+    device = ranks.device or training.device
+    return choose_compute(device, training.precision, deterministic=training.deterministic)
+
+
+def _announce(
+    name: str, compute: Compute, data: TrainingData, ranks: Ranks, resident: bool
+) -> None:
     logger.info(
-        "%s on %s%s; %d training images of %dx%d, read from %s by memory map",
+        "%s on %s%s; %d training images of %dx%d, %s %s",
         name,
         compute,
         f" in each of {ranks.count} processes" if ranks.count > 1 else "",
         len(data.train),
         *reversed(data.train.hr.manifest.shape[:2]),
+        "in its memory from" if resident else "memory-mapped from",
         data.train.hr.directory.parent.parent,
     )
 
