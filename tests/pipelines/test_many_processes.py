@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from kedro_project import Project, make_project
+from kedro_project import Outcome, Project, make_project
 from mlflow.entities import Run
 from safetensors.numpy import load_file
 
@@ -54,7 +54,7 @@ def copy_of(project: Project, name: str) -> Project:
     return Project(path)
 
 
-def train(project: Project, pipelines: str, extra: str = "training.seed=0"):  # type: ignore[no-untyped-def]
+def train(project: Project, pipelines: str, extra: str = "training.seed=0") -> Outcome:
     return project.kedro(
         "run", "--pipelines", pipelines, "--params", f"{SMALL},{extra}", OMP_NUM_THREADS="1"
     )
