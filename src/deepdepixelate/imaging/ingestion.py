@@ -4,11 +4,13 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -20,7 +22,7 @@ from deepdepixelate.parallel import map_in_order
 
 logger = logging.getLogger(__name__)
 
-IMAGES_PER_TASK = 64
+IMAGES_PER_TASK = 32
 
 
 @dataclass(frozen=True)
@@ -191,15 +193,28 @@ def report(images: Mapping[Split, ShardedImages]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _same_threads_afterwards() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def degrade(hr: ShardedImages, scale: int) -> ImageStream:
     """Prepare the stream of LR images of a dataset, one to one and in its order."""
 
     def shrink(batch: ImageBatch) -> ImageBatch:
+        torch.set_num_threads(1)  # of this worker: a batch each is faster than sharing every one
         return ImageBatch(batch.names, downscale(batch.pixels, scale))
 
     def batches() -> Iterator[ImageBatch]:
         split = hr.manifest.split
-        with tqdm(total=len(hr), desc=f"degrade {split}", unit="image") as progress:
+        with (
+            _same_threads_afterwards(),
+            tqdm(total=len(hr), desc=f"degrade {split}", unit="image") as progress,
+        ):
             for batch in map_in_order(shrink, hr.batches(IMAGES_PER_TASK)):
                 yield batch
                 progress.update(len(batch.names))
