@@ -115,7 +115,7 @@ def test_stopping_early_ends_what_runs_and_drops_what_waits() -> None:
         results = map_in_order(work, range(10_000), workers=2)
         next(results)
         next(results)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
     assert finishes(stop_early)
     assert len(worked) <= 2 + 2 * 2
@@ -141,7 +141,7 @@ def test_what_waits_when_stopped_is_never_worked_on(monkeypatch: pytest.MonkeyPa
     def stop_early() -> None:
         results = map_in_order(work, range(100), workers=2)
         next(results)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
     assert finishes(stop_early)
     assert 3 not in worked  # 1 and 2 keep both threads until the pool is shut down
@@ -150,7 +150,7 @@ def test_what_waits_when_stopped_is_never_worked_on(monkeypatch: pytest.MonkeyPa
 def test_stopping_before_the_start_takes_nothing() -> None:
     taken: list[int] = []
     results = map_in_order(str, count_up(taken, 10), workers=2)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert taken == []
     assert list(results) == []
 

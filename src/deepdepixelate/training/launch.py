@@ -22,6 +22,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from deepdepixelate.errors import UserError
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import TrainingParameters
+from deepdepixelate.training.device import find_device
 from deepdepixelate.training.interruption import InterruptionError
 from deepdepixelate.training.loop import UNTRACKED, Log, TrackedRun
 from deepdepixelate.training.ranks import ALONE, Ranks
@@ -67,13 +68,14 @@ def run(
     devices = count_devices(settings)
     if devices * settings.hosts == 1:
         return job.training(log, tracked_run, ALONE)
-    _launch(devices, settings.hosts, settings.rendezvous, settings.max_restarts, job)
+    on_gpu = find_device(settings.device).type == "cuda"
+    _launch(devices, settings.hosts, settings.rendezvous, settings.max_restarts, job, on_gpu)
     return job.training(log, tracked_run, _AFTERWARDS)
 
 
 def join(rendezvous: str, devices: int, hosts: int, max_restarts: int) -> None:
     """Train with the host at ``rendezvous``, from which the job comes, until it is done."""
-    _launch(devices, hosts, rendezvous, max_restarts, None)
+    _launch(devices, hosts, rendezvous, max_restarts, None, torch.cuda.is_available())
 
 
 def count_devices(settings: TrainingParameters) -> int:
@@ -104,6 +106,7 @@ def _launch(
     rendezvous: str | None,
     max_restarts: int,
     job: Job[Any] | None,
+    on_gpu: bool,
 ) -> None:
     config = LaunchConfig(
         min_nodes=hosts,
@@ -120,7 +123,7 @@ def _launch(
     # find the addresses of those before, and wait for them until they give up.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     try:
-        told = elastic_launch(config, _work)(job, devices)
+        told = elastic_launch(config, _work)(job, devices, on_gpu)
     except SignalException as stop:
         number = Signals(stop.sigval)
         raise InterruptionError(
@@ -143,14 +146,13 @@ def _message(said: Any) -> str:
     return str(said["message"] if isinstance(said, dict) else said)
 
 
-def _work(job: Job[Any] | None, devices: int) -> str | None:
+def _work(job: Job[Any] | None, devices: int, on_gpu: bool) -> str | None:
     """What each process does; the job comes from a process that has it.
 
     Returns:
         What a person has to mend before it makes sense to start the processes again, if anything.
     """
     local_rank = int(os.environ["LOCAL_RANK"])
-    on_gpu = torch.cuda.device_count() >= devices
     if on_gpu:
         torch.cuda.set_device(local_rank)
     else:
