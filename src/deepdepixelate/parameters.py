@@ -79,6 +79,8 @@ class TrainingParameters(_Section):
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
         deterministic: on a GPU, only kernels that give the same bits each time; slower.
+        compile: fuse the networks with torch.compile; auto does on a CUDA GPU, by itself and not
+            deterministic. Where compiling fails, training goes on without it.
         log_every: updates between two points of the curves.
         batch_norm_updates: training batches from which the batch-norm statistics of the final
             generator are estimated anew; 0 keeps the running ones.
@@ -94,6 +96,7 @@ class TrainingParameters(_Section):
     device: str
     precision: Literal["auto", "bf16", "fp32"]
     deterministic: bool
+    compile: Literal["auto"] | bool
     log_every: Count
     batch_norm_updates: Annotated[int, Field(ge=0)]
     checkpoints_kept: Count

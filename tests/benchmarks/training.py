@@ -5,8 +5,8 @@
 Prints one JSON object: the crops/s of both, and what share of our time is not the model's own step.
 
 - Ours is ``deepdepixelate.training.loop.train`` with the settings of ``--env celeba`` on shards of
-  the sample's photographs; content loss ``mse``, which needs no weights. Validations, checkpoints
-  and MLflow are left out.
+  the sample's photographs, curves in an MLflow database and checkpoints as often as there; content
+  loss ``mse``, which needs no weights. Compiled where it is in a run. Validations are left out.
 - The plain loop is float32, eager and NCHW: a ``DataLoader`` over JPEG files, Pillow's decoding and
   bicubic LR, ``torch.optim.Adam`` as it comes, ``.item()`` on every loss. Where public projects
   differ it has the faster habit: pinned memory, worker processes where there are processors for
@@ -21,11 +21,12 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from time import perf_counter
 
+import mlflow
 import numpy as np
 import torch
 import yaml
@@ -42,11 +43,14 @@ from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArch
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import Parameters, check_parameters
+from deepdepixelate.tracking import StageRecord
 from deepdepixelate.training.checkpoints import CheckpointStore
+from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute
-from deepdepixelate.training.loop import Plan, train
+from deepdepixelate.training.loop import Log, Plan, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
+from deepdepixelate.training.pixels import fits_on_device
 
 CONF = Path(__file__).parents[2] / "conf"
 EPOCH = 162_770  # CelebA's training images: the plain loop starts an epoch as rarely as it would
@@ -79,8 +83,16 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     device, on_cuda = compute.device, compute.device.type == "cuda"
     objective = our_objective(stage, parameters, compute)
     size, seed = settings.crop_size, parameters.training.seed
-    crops = CropSampler(pairs, crop_size=size, batch_size=batch_size, seed=seed, device=device)
+    crops = CropSampler(
+        pairs,
+        crop_size=size,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        resident=fits_on_device(pairs, device),
+    )
     fixed_batch = crops.batch(0)
+    compiled = on_cuda and compile_networks(objective, *fixed_batch)
 
     seconds = arguments.seconds / TURNS / (3 if on_cuda else 2)
     ours = InTurns(objective, seconds, device)
@@ -101,18 +113,26 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
             raise TimeIsUpError
 
     ours.at_end_of_turn = others
-    rate, points = settings.learning_rate, parameters.training.log_every
-    plan = Plan(stage, NEVER, rate, points, NEVER, NEVER, batch_norm_updates=0)
+    plan = Plan(
+        stage,
+        NEVER,
+        settings.learning_rate,
+        parameters.training.log_every,
+        NEVER,
+        settings.checkpoint_every,
+        batch_norm_updates=0,
+    )
     store = CheckpointStore(work / "checkpoints", {})
+    log = mlflow_log(work, stage)
     with suppress(TimeIsUpError):
-        train(ours, crops, plan, validate=lambda _: {}, checkpoints=store, log=lambda *_: None)
+        train(ours, crops, plan, validate=lambda _: {}, checkpoints=store, log=log)
 
     # A GPU works on while Python goes on: there the steps' share shows in the rates alone.
     in_steps = sum(ours.in_steps[1:]) / sum(ours.turns.seconds[1:])
     step_share = ours.turns.rate / bare.rate if on_cuda else in_steps
     measured = {
         "stage": stage,
-        "compute": str(compute),
+        "compute": str(replace(compute, compiled=compiled)),
         "torch": torch.__version__,
         "processors": available_processors(),
         "batch_size": batch_size,
@@ -133,7 +153,17 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     return measured
 
 
-def our_objective(stage: str, parameters: Parameters, compute: Compute) -> Objective:
+def mlflow_log(work: Path, stage: str) -> Log:
+    """What keeps the curves in a run: a database in a file."""
+    mlflow.set_tracking_uri(f"sqlite:///{work}/mlflow.db")
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.create_experiment("benchmark", str(work / "artifacts")))
+    return StageRecord(stage, run.info.run_id).log
+
+
+def our_objective(
+    stage: str, parameters: Parameters, compute: Compute
+) -> PretrainObjective | AdversarialObjective:
     generator, discriminator = networks(parameters)
     if stage == "pretrain":
         return PretrainObjective(generator, compute)

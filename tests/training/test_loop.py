@@ -1,3 +1,5 @@
+import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -267,6 +269,20 @@ class TestCurves:
         trained = Validator(pairs, 6, CPU)(objective.result)
 
         assert trained["val.psnr_y"] > untrained["val.psnr_y"] + 3.0
+
+
+class TestExpectation:
+    def test_is_told_once_when_the_speed_is_known(
+        self, pairs: ImagePairs, store: CheckpointStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO):
+            run(pretraining(), pairs, store)
+        (line,) = (record.getMessage() for record in caplog.records if "expect" in record.msg)
+        assert re.fullmatch(
+            r"pretrain: expect \d+ crops/s and about \d\d:\d\d for the 4 updates left, "
+            "validations apart",
+            line,
+        )
 
 
 class TestBatchNorm:

@@ -36,6 +36,7 @@ def training(**changes: Any) -> TrainingParameters:
         "batch_norm_updates": 1,
         "checkpoints_kept": 2,
         "deterministic": False,
+        "compile": "auto",
         "devices": 1,
         "hosts": 1,
         "rendezvous": None,

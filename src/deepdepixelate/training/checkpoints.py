@@ -83,6 +83,10 @@ class CheckpointStore:
             ) from error
         return path
 
+    def updates_done(self) -> int:
+        """The updates of the newest checkpoint, read or damaged; 0 if there is none."""
+        return max((int(path.stem.removeprefix("update-")) for path in self._paths()), default=0)
+
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read; a damaged one is named and put aside."""
         for leftover in self.folder.glob(".*.tmp"):  # of a write that a kill cut short

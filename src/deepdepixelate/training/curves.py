@@ -6,12 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
+from deepdepixelate.training.ranks import Ranks
+
 
 class Window:
     """Sums losses on their device, so that nothing waits for it between two points."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._count = 0
         self._timed = 0
         self._since = perf_counter()
@@ -23,17 +25,19 @@ class Window:
         self._count += 1
         self._timed += 1
 
-    def means(self) -> dict[str, float]:
-        """The mean losses so far, read from the device."""
-        return {name: float(value) / self._count for name, value in self._sums.items()}
+    def read(self, ranks: Ranks) -> dict[str, float]:
+        """The mean losses so far, over all ranks, which must all ask; read from the device."""
+        sums = ranks.average({name: float(value) for name, value in self._sums.items()})
+        self._sums = dict(sums)
+        return {name: value / self._count for name, value in sums.items()}
 
-    def read(self, batch_size: int) -> dict[str, float]:
-        """The mean losses and ``crops_per_second`` of this process; begins anew."""
-        means = self.means()
-        means["crops_per_second"] = self._timed * batch_size / (perf_counter() - self._since)
+    def updates_per_second(self) -> float:
+        """The speed since the clock was restarted."""
+        return self._timed / (perf_counter() - self._since)
+
+    def clear(self) -> None:
+        """Begin a new point."""
         self._sums, self._count = {}, 0
-        self.restart_clock()
-        return means
 
     def restart_clock(self) -> None:
         """Leave a validation or a checkpoint since the last update out of the speed."""

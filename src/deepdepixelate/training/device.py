@@ -10,14 +10,27 @@ from deepdepixelate.errors import UserError
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and whether matrix work on it runs in bfloat16 (autocast) or float32."""
+    """A device and how a training uses it.
+
+    Attributes:
+        device: where tensors are.
+        bf16: whether matrix work runs in bfloat16 (autocast) or in float32.
+        compiled: whether the networks go through ``torch.compile``.
+    """
 
     device: torch.device
     bf16: bool
+    compiled: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context in which networks run forward; disabled where the precision is float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def peak_memory(self) -> dict[str, float]:
+        """``peak_device_memory_mib`` of this process so far, on a GPU; nothing elsewhere."""
+        if self.device.type != "cuda":
+            return {}
+        return {"peak_device_memory_mib": torch.cuda.max_memory_allocated(self.device) / 2**20}
 
     def __str__(self) -> str:
         name = (
@@ -25,7 +38,8 @@ class Compute:
             if self.device.type == "cuda"
             else f"{self.device}, {torch.get_num_threads()} threads"
         )
-        return f"{name}, {'bf16 autocast' if self.bf16 else 'fp32'}"
+        precision = "bf16 autocast" if self.bf16 else "fp32"
+        return f"{name}, {precision}, compiled" if self.compiled else f"{name}, {precision}"
 
 
 def find_device(name: str) -> torch.device:

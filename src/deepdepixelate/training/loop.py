@@ -119,10 +119,19 @@ def train(
                 continue
 
             measured: dict[str, float] = {}
-            health.check_losses(ranks.average(window.means()), done)
+            losses = window.read(ranks)
+            health.check_losses(losses, done)
             if to_log:
-                measured = ranks.average(window.read(crops.batch_size)) | {"learning_rate": rate}
+                speed = window.updates_per_second()
+                measured = {
+                    **losses,
+                    "learning_rate": rate,
+                    "crops_per_second": speed * crops.batch_size,
+                }
                 health.watch_discriminator(measured, done)
+                window.clear()
+                if ranks.is_writer and done - first == 2 * plan.log_every:  # warmed up by then
+                    _announce_speed(plan, done, speed, crops.batch_size)
             if last:
                 _reestimate_batch_norm(objective.result, crops, plan)
             if not ranks.is_writer:
@@ -227,6 +236,16 @@ def _resume(
         checkpoints.folder,
     )
     return found.update
+
+
+def _announce_speed(plan: Plan, done: int, updates_per_second: float, batch_size: int) -> None:
+    logger.info(
+        "%s: expect %.0f crops/s and about %s for the %d updates left, validations apart",
+        plan.name,
+        updates_per_second * batch_size,
+        tqdm.format_interval((plan.updates - done) / updates_per_second),
+        plan.updates - done,
+    )
 
 
 def _set_learning_rate(objective: Objective, rate: float) -> None:

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from deepdepixelate.models.discriminator import Discriminator
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
 from deepdepixelate.training.ranks import ALONE, Ranks
 
@@ -55,6 +56,7 @@ class PretrainObjective:
         self._ranks = ranks
         self.generator = _place(generator, compute, ranks)
         self._optimizer = _adam(self.generator)
+        self.use(EAGER)
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -64,11 +66,17 @@ class PretrainObjective:
     def result(self) -> Generator:
         return self.generator
 
+    def use(self, execution: Execution) -> None:
+        """Call the networks so from the next step on; until then, they are called as they are."""
+        self._execution = execution
+        self._generate = execution.callable_of(self.generator)
+
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self._execution.begin_step()
         self.generator.train()
         self._optimizer.zero_grad(set_to_none=True)
         with self._compute.autocast():
-            sr = self.generator(from_pixels(lr))
+            sr = self._generate(from_pixels(lr))
         loss = mse_loss(sr.float(), targets_from_pixels(hr))
         loss.backward()
         self._ranks.average_gradients(self.generator)
@@ -122,6 +130,7 @@ class AdversarialObjective:
         self._average = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
         )
+        self.use(EAGER)
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -133,12 +142,20 @@ class AdversarialObjective:
         assert isinstance(average, Generator)  # noqa: S101 - AveragedModel loses the type
         return average
 
+    def use(self, execution: Execution) -> None:
+        """Call the networks so from the next step on; until then, they are called as they are."""
+        self._execution = execution
+        self._generate = execution.callable_of(self.generator)
+        self._discriminate = execution.callable_of(self.discriminator)
+        self._extract = None if self.content is None else execution.callable_of(self.content)
+
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self._execution.begin_step()
         self.generator.train()
         self.discriminator.train()
         originals = targets_from_pixels(hr)
         with self._compute.autocast():
-            sr = self.generator(from_pixels(lr)).float()
+            sr = self._generate(from_pixels(lr)).float()
         discriminator_losses = self._step_discriminator(originals, sr.detach())
         generator_losses = self._step_generator(originals, sr)
         self._average.update_parameters(self.generator)
@@ -147,7 +164,7 @@ class AdversarialObjective:
     def _step_discriminator(self, originals: Tensor, sr: Tensor) -> dict[str, Tensor]:
         self._discriminator_optimizer.zero_grad(set_to_none=True)
         with self._compute.autocast():
-            real, fake = self.discriminator(originals).float(), self.discriminator(sr).float()
+            real, fake = self._discriminate(originals).float(), self._discriminate(sr).float()
         loss = _towards(real, 1.0) + _towards(fake, 0.0)
         loss.backward()
         self._ranks.average_gradients(self.discriminator)
@@ -162,7 +179,7 @@ class AdversarialObjective:
         self._generator_optimizer.zero_grad(set_to_none=True)
         content_loss = self._content_loss(originals, sr)
         with _frozen(self.discriminator), self._compute.autocast():
-            fake = self.discriminator(sr).float()
+            fake = self._discriminate(sr).float()
         adversarial_loss = _towards(fake, 1.0)
         loss = content_loss + self._adversarial_weight * adversarial_loss
         loss.backward()
@@ -175,12 +192,12 @@ class AdversarialObjective:
         }
 
     def _content_loss(self, originals: Tensor, sr: Tensor) -> Tensor:
-        if self.content is None:
+        if self._extract is None:
             return mse_loss(sr, originals)
         with self._compute.autocast():
             with torch.no_grad():
-                target = self.content(originals)
-            features = self.content(sr)
+                target = self._extract(originals)
+            features = self._extract(sr)
         return mse_loss(features.float(), target.float())
 
     def state(self) -> dict[str, Any]:

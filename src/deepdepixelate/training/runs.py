@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from deepdepixelate.parameters import (
     TrainingParameters,
 )
 from deepdepixelate.training.checkpoints import CheckpointStore
+from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute
 from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
-from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
+from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
 from deepdepixelate.training.ranks import ALONE, Ranks
 from deepdepixelate.training.validation import Validator
@@ -74,9 +75,8 @@ def pretrain(
         generator = Generator(architecture)
     objective = PretrainObjective(generator, compute, ranks)
     fingerprint = _fingerprint("pretrain", data, settings, training, compute)
-    history = _run(
-        "pretrain", objective, data, settings, training, compute, fingerprint, log, run, ranks
-    )
+    stage = _Stage("pretrain", objective, data, settings, training, compute, fingerprint)
+    history = stage.run(log, run, ranks)
     return _generator_weights(objective.result, fingerprint), history
 
 
@@ -126,9 +126,8 @@ def train_gan(
         "pretrained": pretrained.digest,
         "content_weights": None if content is None else digest(content.state_dict()),
     }
-    history = _run(
-        "train_gan", objective, data, settings, training, compute, fingerprint, log, run, ranks
-    )
+    stage = _Stage("train_gan", objective, data, settings, training, compute, fingerprint)
+    history = stage.run(log, run, ranks)
     discriminator_weights = Weights(
         kind="discriminator",
         architecture=discriminator.architecture.model_dump(),
@@ -151,76 +150,84 @@ def content_network(settings: TrainGanParameters) -> PerceptualNetwork | None:
     return PerceptualNetwork(settings.content, weights, scale)
 
 
-def _run(
-    name: str,
-    objective: Objective,
-    data: TrainingData,
-    settings: Schedule,
-    training: TrainingParameters,
-    compute: Compute,
-    fingerprint: Mapping[str, Any],
-    log: Log,
-    run: TrackedRun,
-    ranks: Ranks,
-) -> History:
-    if ranks.is_writer:
-        data.train.verify()
-        data.val.verify()
-    resident = fits_on_device(data.train, compute.device)
-    crops = CropSampler(
-        data.train,
-        crop_size=settings.crop_size,
-        batch_size=settings.batch_size,
-        seed=training.seed,
-        device=compute.device,
-        ranks=ranks,
-        resident=resident,
-    )
-    checkpoints = CheckpointStore(data.checkpoints, fingerprint, training.checkpoints_kept)
-    if settings.restart and ranks.is_writer and ranks.restarts == 0:
-        checkpoints.clear()
-    plan = Plan(
-        name=name,
-        updates=settings.updates,
-        learning_rate=settings.learning_rate,
-        log_every=training.log_every,
-        validate_every=settings.validate_every,
-        checkpoint_every=settings.checkpoint_every,
-        batch_norm_updates=training.batch_norm_updates,
-    )
-    validate = Validator(data.val, settings.validation_images, compute.device)
-    if ranks.is_writer and ranks.restarts == 0:
-        _announce(name, compute, data, ranks, resident)
-    return train(
-        objective,
-        crops,
-        plan,
-        validate=validate,
-        checkpoints=checkpoints,
-        log=log,
-        run=run,
-        ranks=ranks,
-    )
+@dataclass(frozen=True)
+class _Stage:
+    """A training that is ready to run: what is trained, on what, and as which settings say."""
+
+    name: str
+    objective: PretrainObjective | AdversarialObjective
+    data: TrainingData
+    settings: Schedule
+    training: TrainingParameters
+    compute: Compute
+    fingerprint: Mapping[str, Any]
+
+    def run(self, log: Log, run: TrackedRun, ranks: Ranks) -> History:
+        """Go on from the last checkpoint, or begin, and train to the end."""
+        data, settings, training = self.data, self.settings, self.training
+        if ranks.is_writer:
+            data.train.verify()
+            data.val.verify()
+        resident = fits_on_device(data.train, self.compute.device)
+        crops = CropSampler(
+            data.train,
+            crop_size=settings.crop_size,
+            batch_size=settings.batch_size,
+            seed=training.seed,
+            device=self.compute.device,
+            ranks=ranks,
+            resident=resident,
+        )
+        checkpoints = CheckpointStore(data.checkpoints, self.fingerprint, training.checkpoints_kept)
+        if settings.restart and ranks.is_writer and ranks.restarts == 0:
+            checkpoints.clear()
+        plan = Plan(
+            name=self.name,
+            updates=settings.updates,
+            learning_rate=settings.learning_rate,
+            log_every=training.log_every,
+            validate_every=settings.validate_every,
+            checkpoint_every=settings.checkpoint_every,
+            batch_norm_updates=training.batch_norm_updates,
+        )
+        if ranks.is_writer and ranks.restarts == 0:
+            self._announce(ranks, resident)
+        if self.compute.compiled and checkpoints.updates_done() < plan.updates:
+            compile_networks(self.objective, *crops.batch(0))
+        return train(
+            self.objective,
+            crops,
+            plan,
+            validate=Validator(data.val, settings.validation_images, self.compute.device),
+            checkpoints=checkpoints,
+            log=lambda update, measured: log(update, {**measured, **self.compute.peak_memory()}),
+            run=run,
+            ranks=ranks,
+        )
+
+    def _announce(self, ranks: Ranks, resident: bool) -> None:
+        logger.info(
+            "%s on %s%s; %d training images of %dx%d, %s %s",
+            self.name,
+            self.compute,
+            f" in each of {ranks.count} processes" if ranks.count > 1 else "",
+            len(self.data.train),
+            *reversed(self.data.train.hr.manifest.shape[:2]),
+            "in its memory from" if resident else "memory-mapped from",
+            self.data.train.hr.directory.parent.parent,
+        )
 
 
 def _compute(training: TrainingParameters, ranks: Ranks) -> Compute:
     device = ranks.device or training.device
-    return choose_compute(device, training.precision, deterministic=training.deterministic)
-
-
-def _announce(
-    name: str, compute: Compute, data: TrainingData, ranks: Ranks, resident: bool
-) -> None:
-    logger.info(
-        "%s on %s%s; %d training images of %dx%d, %s %s",
-        name,
-        compute,
-        f" in each of {ranks.count} processes" if ranks.count > 1 else "",
-        len(data.train),
-        *reversed(data.train.hr.manifest.shape[:2]),
-        "in its memory from" if resident else "memory-mapped from",
-        data.train.hr.directory.parent.parent,
-    )
+    compute = choose_compute(device, training.precision, deterministic=training.deterministic)
+    if training.compile == "auto":
+        # Several processes' batch-norms talk to each other, which breaks the graphs apart.
+        on_gpu = compute.device.type == "cuda"
+        compiled = on_gpu and ranks.count == 1 and not training.deterministic
+    else:
+        compiled = training.compile
+    return replace(compute, compiled=compiled)
 
 
 def _fingerprint(

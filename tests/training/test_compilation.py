@@ -1,0 +1,105 @@
+"""Compiled steps, by the real compiler; on a CPU, where CUDA graphs have no part in it."""
+
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import (
+    FP32,
+    assert_equal,
+    smooth_images,
+    tiny_discriminator,
+    tiny_generator,
+)
+from torch import Tensor
+
+from deepdepixelate.training.compilation import COMPILED, compile_networks
+from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+
+Batch = tuple[Tensor, Tensor]
+AnyObjective = PretrainObjective | AdversarialObjective
+
+
+def batch(seed: int) -> Batch:
+    hr = smooth_images(2, height=16, width=16, seed=seed)
+    lr = hr[:, ::4, ::4].copy()
+    return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
+
+
+def pretraining() -> PretrainObjective:
+    return PretrainObjective(tiny_generator(), FP32)
+
+
+def adversarial() -> AdversarialObjective:
+    return AdversarialObjective(
+        tiny_generator(),
+        tiny_discriminator(),
+        None,
+        FP32,
+        adversarial_weight=1e-2,
+        ema_decay=0.5,
+    )
+
+
+def losses(objective: AnyObjective, steps: int) -> list[float]:
+    for optimizer in objective.optimizers:
+        optimizer.param_groups[0]["lr"] = 1e-3
+    made = []
+    for seed in range(steps):
+        made += [float(loss) for loss in objective.step(*batch(seed)).values()]
+    return made
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_the_eager_ones_to_rounding() -> None:
+    eager, compiled = pretraining(), pretraining()
+    before = deepcopy(compiled.state())
+    assert compile_networks(compiled, *batch(9))
+    assert_equal(compiled.state(), before)  # its trial leaves no trace
+
+    assert losses(compiled, 4) == pytest.approx(losses(eager, 4), rel=1e-4)
+
+    names = compiled.result.state_dict()
+    assert list(names) == list(eager.result.state_dict())
+    for name, expected in eager.result.state_dict().items():
+        torch.testing.assert_close(names[name], expected, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("build", [pretraining, adversarial])
+def test_without_a_working_compiler_training_goes_on_eagerly(
+    build: Callable[[], AnyObjective],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(network: Any, **_: Any) -> Any:
+        def call(images: Tensor) -> Tensor:
+            network(images)  # moves batch-norm statistics, as a compiler's own trials may
+            raise RuntimeError("no compiler found\nand much more that nobody reads")
+
+        return call
+
+    eager, fallen_back = build(), build()
+    monkeypatch.setattr(torch, "compile", broken)
+    with caplog.at_level(logging.WARNING):
+        assert not compile_networks(fallen_back, *batch(9))
+
+    assert "torch.compile does not work here (no compiler found)" in caplog.text
+    assert losses(fallen_back, 3) == losses(eager, 3)
+    assert_equal(fallen_back.state(), eager.state())
+
+
+def test_each_compiled_step_frees_what_the_one_before_left_in_cuda_graphs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marks = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    objective = adversarial()
+    losses(objective, 2)
+    assert not marks
+    objective.use(COMPILED)
+    losses(objective, 3)
+    assert len(marks) == 3
