@@ -32,7 +32,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from torch.utils.data import DataLoader, Dataset
 
@@ -254,7 +254,10 @@ def plain_training(
         num_workers=workers(),
         pin_memory=device.type == "cuda",
     )
-    generator, discriminator = (network.to(device) for network in networks(parameters))
+    _, discriminator = networks(parameters)
+    generator = PlainGenerator(parameters)
+    generator.to(device)
+    discriminator.to(device)
     rate = getattr(parameters, stage).learning_rate.initial
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=rate)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=rate)
@@ -291,6 +294,43 @@ def workers() -> int:
 
 def towards(logits: Tensor, label: float) -> Tensor:
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+class PlainGenerator(nn.Module):
+    """SRResNet layer by layer, as public projects write it down."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__()
+        blocks, channels = parameters.pretrain.generator.model_dump().values()
+        self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+                nn.PReLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+            )
+            for _ in range(blocks)
+        )
+        self.end_of_body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+        )
+        doublings = parameters.degrade.scale.bit_length() - 1
+        self.tail = nn.Sequential(
+            *chain.from_iterable(
+                (nn.Conv2d(channels, 4 * channels, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
+                for _ in range(doublings)
+            ),
+            nn.Conv2d(channels, 3, 9, padding=4),
+        )
+
+    def forward(self, lr: Tensor) -> Tensor:
+        features = first = self.head(lr)
+        for block in self.blocks:
+            features = features + block(features)
+        sr: Tensor = self.tail(first + self.end_of_body(features))
+        return sr
 
 
 class JpegCrops(Dataset[tuple[Tensor, Tensor]]):

@@ -1,14 +1,17 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pixel_shuffle, prelu
 
 from deepdepixelate.models.generator import (
     Doubling,
     Generator,
     GeneratorArchitecture,
+    PReLU,
     from_pixels,
     targets_from_pixels,
     to_pixels,
@@ -29,6 +32,21 @@ def with_learned_statistics(generator: Generator) -> Generator:
     return generator
 
 
+def as_in_the_paper(generator: Generator, lr: Tensor) -> Tensor:
+    """The generator's output layer by layer, from its weights and PyTorch's own functions."""
+
+    def convolved(features: Tensor, layer: Any) -> Tensor:
+        return conv2d(features, layer.weight, layer.bias, padding=layer.kernel_size[0] // 2)
+
+    head: Any = generator.head
+    features = prelu(convolved(lr, head[0]), head[1].weight)
+    features = features + generator.body(features)
+    for doubling in generator.upsampling:
+        layers: Any = doubling
+        features = prelu(pixel_shuffle(convolved(features, layers[0]), 2), layers[2].weight)
+    return convolved(features, generator.tail)
+
+
 def statistics(generator: Generator) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in generator.named_buffers()}
 
@@ -45,6 +63,41 @@ def test_output_is_scale_times_larger(scale: int, height: int, width: int) -> No
     sr = build(scale=scale).eval()(torch.rand(2, 3, height, width))
 
     assert sr.shape == (2, 3, scale * height, scale * width)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize(("height", "width"), [(7, 5), (1, 9), (12, 8)])
+def test_output_and_gradients_are_the_papers(scale: int, height: int, width: int) -> None:
+    generator = with_learned_statistics(build(scale=scale)).double().eval()
+    for module in generator.modules():
+        if isinstance(module, nn.PReLU):
+            nn.init.uniform_(module.weight, -1, 1)
+    lr = torch.rand(2, 3, height, width, dtype=torch.float64)
+    parameters = list(generator.parameters())
+
+    expected, made = as_in_the_paper(generator, lr), generator(lr)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-13)
+    gradients = torch.autograd.grad(made.square().sum(), parameters)
+    for gradient, reference in zip(
+        gradients, torch.autograd.grad(expected.square().sum(), parameters), strict=True
+    ):
+        torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-12)
+
+    with torch.no_grad():
+        torch.testing.assert_close(generator(lr), expected, rtol=0, atol=1e-13)
+
+
+def test_gradient_of_prelu_is_pytorchs_at_zero_and_in_bfloat16() -> None:
+    values = torch.tensor([-2.0, -0.0, 0.0, 1.5, -3.0], dtype=torch.bfloat16)
+    gradients = []
+    for layer in (PReLU(), nn.PReLU()):
+        features = values.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(features).backward(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.bfloat16))
+        assert layer.weight.grad is not None
+        gradients.append((features.grad, layer.weight.grad))
+    for ours, pytorchs in zip(*gradients, strict=True):
+        assert torch.equal(ours, pytorchs)
 
 
 @pytest.mark.parametrize("scale", [-2, 0, 1, 3, 6, 16])

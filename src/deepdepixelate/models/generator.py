@@ -1,8 +1,11 @@
 """The generator: SRResNet when trained on MSE alone, SRGAN when trained against a discriminator."""
 
+from typing import Any
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad, pixel_shuffle, prelu
 
 SCALES = (2, 4, 8)
 
@@ -30,6 +33,32 @@ class GeneratorArchitecture(BaseModel):
         return scale
 
 
+class PReLU(nn.PReLU):
+    """``torch.nn.PReLU`` with one slope; its backward pass takes a third of the time on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in the base class
+        """Any shape to the same shape."""
+        if not torch.is_grad_enabled():
+            return prelu(input, self.weight)
+        activated: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return activated
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(features, slope)
+        return prelu(features, slope.to(features.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        features, slope = ctx.saved_tensors
+        positive = torch.ops.aten.threshold_backward(gradient, features, 0)
+        negative = gradient - positive
+        of_slope = (negative * features).sum().reshape(1).to(slope.dtype)
+        return positive + negative * slope.to(gradient.dtype), of_slope
+
+
 class ResidualBlock(nn.Module):
     """k3 convolution, batch-norm, PReLU, k3 convolution, batch-norm, added to the input."""
 
@@ -38,7 +67,7 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            nn.PReLU(),
+            PReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
@@ -55,7 +84,40 @@ class Doubling(nn.Sequential):
     def __init__(self, channels: int) -> None:
         convolution = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         initialise_as_nearest_neighbour(convolution, 2)
-        super().__init__(convolution, nn.PixelShuffle(2), nn.PReLU())
+        super().__init__(convolution, nn.PixelShuffle(2), PReLU())
+
+    def before_shuffling(self, features: Tensor) -> Tensor:
+        """(N, channels, h, w) to (N, 4 x channels, h, w), whose pixel shuffle is the output."""
+        activated: Tensor = self[2](self[0](features))
+        return activated
+
+
+class Tail(nn.Conv2d):
+    """The last convolution, to RGB; computed before the pixel shuffle in front of it.
+
+    A convolution of shuffled features is a smaller one of the features before, with four times as
+    many outputs, shuffled afterwards: the same sums of the same products. Processors dislike the
+    original, with its three outputs, so much that a training step takes a quarter less this way.
+    """
+
+    def forward(self, before_shuffling: Tensor) -> Tensor:
+        """(N, 4 x channels, h, w) to (N, 3, 2 x h, 2 x w)."""
+        weight = self.weight_before_shuffling()
+        assert self.bias is not None  # noqa: S101 - as constructed
+        bias = self.bias.repeat_interleave(4)
+        return pixel_shuffle(conv2d(before_shuffling, weight, bias, padding="same"), 2)
+
+    def weight_before_shuffling(self) -> Tensor:
+        """The weight (3, channels, 9, 9) as that of the smaller one, (12, 4 x channels, 5, 5).
+
+        Each output pixel of a 2x2 square sees the inputs from a place of its own: its kernel is
+        shifted so far in a window of whole squares, and the window taken apart into squares.
+        """
+        shifted = [pad(self.weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+        outputs, channels, window = self.out_channels, self.in_channels, shifted[0].shape[-1] // 2
+        squares = torch.stack(shifted, 1).view(outputs, 4, channels, window, 2, window, 2)
+        ordered = squares.permute(0, 1, 2, 4, 6, 3, 5)
+        return ordered.reshape(4 * outputs, 4 * channels, window, window)
 
 
 class Generator(nn.Module):
@@ -70,7 +132,7 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture
         channels = architecture.channels
-        self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
+        self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), PReLU())
         self.body = nn.Sequential(
             *(ResidualBlock(channels) for _ in range(architecture.blocks)),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -78,13 +140,17 @@ class Generator(nn.Module):
         )
         doublings = architecture.scale.bit_length() - 1
         self.upsampling = nn.Sequential(*(Doubling(channels) for _ in range(doublings)))
-        self.tail = nn.Conv2d(channels, 3, 9, padding=4)
+        self.tail = Tail(channels, 3, 9)
 
     def forward(self, lr: Tensor) -> Tensor:
         """LR in [0, 1] to SR around [-1, 1]; see the class."""
         features = self.head(lr)
         features = features + self.body(features)
-        sr: Tensor = self.tail(self.upsampling(features))
+        *doublings, last = self.upsampling
+        for doubling in doublings:
+            features = doubling(features)
+        assert isinstance(last, Doubling)  # noqa: S101 - as constructed
+        sr: Tensor = self.tail(last.before_shuffling(features))
         return sr
 
 
