@@ -2,13 +2,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
 from deepdepixelate.evaluation.comparison import draw
-from deepdepixelate.evaluation.scoring import Enlarger, score_pairs
+from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
+from deepdepixelate.evaluation.scoring import Enlarger, score
 from deepdepixelate.imaging import upscale
 from deepdepixelate.imaging.ingestion import degrade
 from deepdepixelate.imaging.shards import (
@@ -42,9 +44,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> ImagePairs:
     return ImagePairs(hr, ShardedImages(folder / "lr"))
 
 
+def scored(pairs: ImagePairs, models: dict[str, Enlarger], name: str = "test") -> pd.DataFrame:
+    nothing = PerceptualDistance(reason="not here")
+    return score({name: pairs}, models, batch_size=3, border=None, perceptual=nothing).images
+
+
 def drawn(pairs: ImagePairs, models: dict[str, Enlarger], faces: int) -> Image.Image:
-    scores = score_pairs("test", pairs, models, batch_size=3, border=None)
-    return draw(pairs, models, scores, faces=faces)
+    return draw(pairs, models, scored(pairs, models), faces=faces)
 
 
 def places(picture: Image.Image, block: NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -111,8 +117,8 @@ def test_the_picture_grows_by_a_column_a_model_and_a_row_a_face(pairs: ImagePair
 
 
 def test_the_captions_are_those_of_the_shown_images(pairs: ImagePairs) -> None:
-    models = {"bicubic": upscale}
-    scores = score_pairs("test", pairs, models, batch_size=3, border=None)
+    models: dict[str, Enlarger] = {"bicubic": upscale}
+    scores = scored(pairs, models)
     picture = draw(pairs, models, scores, faces=2)
     hidden, shown = scores.copy(), scores.copy()
     hidden.loc[hidden["image"] == "2.png", "psnr_y"] = 99.99
@@ -122,3 +128,12 @@ def test_the_captions_are_those_of_the_shown_images(pairs: ImagePairs) -> None:
     rows = np.flatnonzero(changed.any(axis=(1, 2)))
     ((last_top, _),) = places(picture, np.array(pairs.hr[4]))
     assert rows.min() >= last_top + HEIGHT
+
+
+def test_the_captions_are_of_the_test_split_whatever_else_has_such_names(pairs: ImagePairs) -> None:
+    models: dict[str, Enlarger] = {"bicubic": upscale}
+    alone = scored(pairs, models)
+    beside = alone.assign(set="own", psnr_y=99.99)
+    for scores in (pd.concat([alone, beside]), pd.concat([beside, alone])):
+        picture = draw(pairs, models, scores, faces=2)
+        assert picture.tobytes() == draw(pairs, models, alone, faces=2).tobytes()

@@ -6,8 +6,17 @@ catalogue entry at each start.
 
 from deepdepixelate.datasets.faces import CelebAFaces, SampleFaces
 from deepdepixelate.datasets.folder import Folder
+from deepdepixelate.datasets.history import History
 from deepdepixelate.datasets.picture import Picture
 from deepdepixelate.datasets.shards import ImageShards
 from deepdepixelate.datasets.weights import NetworkWeights
 
-__all__ = ["CelebAFaces", "Folder", "ImageShards", "NetworkWeights", "Picture", "SampleFaces"]
+__all__ = [
+    "CelebAFaces",
+    "Folder",
+    "History",
+    "ImageShards",
+    "NetworkWeights",
+    "Picture",
+    "SampleFaces",
+]

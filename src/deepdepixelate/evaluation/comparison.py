@@ -39,7 +39,7 @@ def draw(
     columns: list[tuple[str, NDArray[np.uint8], list[str]]] = [
         ("LR", lr.repeat(pairs.scale, axis=1).repeat(pairs.scale, axis=2), names)
     ]
-    lookup = scores.set_index(["image", "model"])
+    lookup = scores[scores["set"] == "test"].set_index(["image", "model"])
     for model, enlarger in models.items():
         captions = [
             "{:.2f} dB / {:.3f}".format(*lookup.loc[(name, model), ["psnr_y", "ssim_y"]])

@@ -1,7 +1,8 @@
-"""PSNR and SSIM of every model on every image, and their averages."""
+"""The figures of every model on every image."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,53 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.metrics import PROTOCOL, psnr_y, ssim_y
+from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
+from deepdepixelate.evaluation.spectrum import BINS, Spectrum, ring_frequencies, spectrum
+from deepdepixelate.imaging.metrics import psnr_y, ssim_y
 from deepdepixelate.imaging.resize import upscale
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
+from deepdepixelate.imaging.shards import ImageBatch
+from deepdepixelate.models.folded import FoldedGenerator
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.parallel import map_in_order
 from deepdepixelate.training.device import find_device
 
 Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """Enlarges uint8 images (N, h, w, 3) by a scale."""
 
-METRICS = ("psnr_y", "ssim_y")
+ORIGINAL = "hr"
+"""The name of the originals among the models in ``Scores.spectra``."""
+
+_NOTHING_THERE = 1e-6
+"""High-frequency energy of an original below which a share of it means nothing: rounding alone
+leaves more than a thousand times as much."""
+
+
+class Pairs(Protocol):
+    """Originals and what was made of them: the test split, or a benchmark."""
+
+    scale: int
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        """HR and LR images, at most ``size`` of each at a time, those of a batch of one size."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured.
+
+    Attributes:
+        images: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB, infinite
+            for identical images), ``ssim_y``, ``high_frequency_ratio`` (NaN where the original has
+            nothing there) and, where it can be had, ``lpips``.
+        spectra: mean power spectra of luma: ``set``, ``model`` (``hr`` for the originals),
+            ``frequency`` (cycles per pixel), ``power``.
+    """
+
+    images: pd.DataFrame
+    spectra: pd.DataFrame
 
 
 def enlargers(generators: Mapping[str, Weights], *, scale: int, device: str) -> dict[str, Enlarger]:
@@ -31,87 +68,131 @@ def enlargers(generators: Mapping[str, Weights], *, scale: int, device: str) -> 
     found = find_device(device)
 
     def of(name: str, weights: Weights) -> Enlarger:
-        generator = build_generator(weights).to(found)
+        generator = build_generator(weights)
         if generator.architecture.scale != scale:
             raise UserError(
                 f"{name} enlarges {generator.architecture.scale} times, the images are of scale "
                 f"{scale}: train it on them, or degrade by its scale (degrade.scale)."
             )
-        return lambda images, _: enlarge(generator, images, found)
+        network = FoldedGenerator(generator).to(found)
+        return lambda images, _: enlarge(network, images, found)
 
     return {"bicubic": upscale} | {name: of(name, each) for name, each in generators.items()}
 
 
-def score_pairs(
-    set_name: str,
-    pairs: ImagePairs,
+def score(
+    sets: Mapping[str, Pairs],
     models: Mapping[str, Enlarger],
     *,
     batch_size: int,
     border: int | None,
-) -> pd.DataFrame:
-    """Score every model on every pair.
+    perceptual: PerceptualDistance,
+) -> Scores:
+    """Score every model on every pair of every set, in memory for a few batches.
 
     Args:
-        set_name: what to call this set of images.
-        pairs: originals and what was made of them.
+        sets: by name.
         models: by name.
-        batch_size: images in memory at a time.
+        batch_size: images enlarged at a time.
         border: pixels left out at each side; None for as many as the scale.
+        perceptual: LPIPS, if there is.
 
-    Returns:
-        A row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB), ``ssim_y``.
+    Raises:
+        UserError: no image of a set can be scored.
     """
-    border = pairs.scale if border is None else border
     rows: list[dict[str, Any]] = []
-    with tqdm(total=len(pairs), desc=f"score {set_name}", unit="image") as progress:
-        for hr, lr in pairs.batches(batch_size):
-            for model, enlarger in models.items():
-                sr = enlarger(lr.pixels, pairs.scale)
-                scores = zip(
-                    hr.names,
-                    psnr_y(sr, hr.pixels, border),
-                    ssim_y(sr, hr.pixels, border),
-                    strict=True,
-                )
-                rows += [
-                    {"set": set_name, "image": name, "model": model, "psnr_y": psnr, "ssim_y": ssim}
-                    for name, psnr, ssim in scores
-                ]
-            progress.update(len(hr.names))
-    return pd.DataFrame(rows)
+    spectra: list[pd.DataFrame] = []
+    for set_name, pairs in sets.items():
+        ruler = _Ruler(pairs.scale, pairs.scale if border is None else border, perceptual)
+        mean = _MeanSpectra()
+        enlarged = _enlarged(pairs, models, batch_size)
+        with tqdm(total=len(pairs), desc=f"score {set_name}", unit="image") as progress:
+            for measured in map_in_order(ruler.measure, enlarged):
+                rows += [{"set": set_name, **row} for row in measured.rows]
+                mean.add(measured.spectra)
+                progress.update()
+            progress.update(len(pairs) - mean.count)  # those that were skipped
+        if not mean.count:
+            raise UserError(f"none of the {len(pairs)} images of {set_name} can be scored.")
+        spectra.append(mean.table(set_name))
+    return Scores(pd.DataFrame(rows), pd.concat(spectra, ignore_index=True))
 
 
-def summarise(scores: pd.DataFrame) -> dict[str, Any]:
-    """Averages over images, per set and model, as the ``sets`` of ``evaluation.json``."""
-    summary: dict[str, Any] = {}
-    for set_name, of_set in scores.groupby("set", sort=False):
-        means = of_set.groupby("model", sort=False)[list(METRICS)].mean()
-        summary[str(set_name)] = {
-            "images": int(of_set["image"].nunique()),
-            "models": {
-                str(model): {metric: float(means.loc[model, metric]) for metric in METRICS}
-                for model in means.index
-            },
-        }
-    return summary
+@dataclass(frozen=True)
+class _Enlarged:
+    """An original, (H, W, 3), and each model's attempt at it."""
+
+    image: str
+    hr: NDArray[np.uint8]
+    by_model: Mapping[str, NDArray[np.uint8]]
 
 
-def as_metrics(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Averages as kedro-mlflow logs them: ``<set>.<model>.<metric>`` to value and step."""
-    return {
-        f"{set_name}.{model}.{metric}": {"value": value, "step": 0}
-        for set_name, of_set in summary.items()
-        for model, metrics in of_set["models"].items()
-        for metric, value in metrics.items()
-    }
+@dataclass(frozen=True)
+class _Measured:
+    rows: list[dict[str, Any]]
+    spectra: Mapping[str, Spectrum]
 
 
-def describe_protocol(lr: ShardedImages, border: int) -> dict[str, Any]:
-    """How the figures were made, in words."""
-    return {
-        **PROTOCOL,
-        "border": border,
-        "scale": lr.manifest.details["scale"],
-        "degradation": lr.manifest.details["kernel"],
-    }
+def _enlarged(pairs: Pairs, models: Mapping[str, Enlarger], batch_size: int) -> Iterator[_Enlarged]:
+    for hr, lr in pairs.batches(batch_size):
+        by_model = {model: enlarger(lr.pixels, pairs.scale) for model, enlarger in models.items()}
+        for index, name in enumerate(hr.names):
+            of_image = {model: images[index] for model, images in by_model.items()}
+            yield _Enlarged(name, hr.pixels[index], of_image)
+
+
+@dataclass(frozen=True)
+class _Ruler:
+    """Measures an image: on any thread."""
+
+    scale: int
+    border: int
+    perceptual: PerceptualDistance
+
+    def measure(self, enlarged: _Enlarged) -> _Measured:
+        spectra = {ORIGINAL: spectrum(enlarged.hr, self.border, self.scale)}
+        original = spectra[ORIGINAL].high_frequency_energy
+        rows = []
+        for model, sr in enlarged.by_model.items():
+            spectra[model] = spectrum(sr, self.border, self.scale)
+            energy = spectra[model].high_frequency_energy
+            row = {
+                "image": enlarged.image,
+                "model": model,
+                "psnr_y": float(psnr_y(sr, enlarged.hr, self.border)),
+                "ssim_y": float(ssim_y(sr, enlarged.hr, self.border)),
+                "high_frequency_ratio": energy / original if original > _NOTHING_THERE else np.nan,
+            }
+            if self.perceptual.measure is not None:
+                row["lpips"] = self.perceptual.measure(sr, enlarged.hr)
+            rows.append(row)
+        return _Measured(rows, spectra)
+
+
+@dataclass
+class _MeanSpectra:
+    """Sums of power spectra, by model."""
+
+    count: int = 0
+    sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+
+    def add(self, spectra: Mapping[str, Spectrum]) -> None:
+        for model, each in spectra.items():
+            self.sums[model] = self.sums.get(model, 0.0) + np.nan_to_num(each.rings)
+        self.counts += np.isfinite(spectra[ORIGINAL].rings)
+        self.count += 1
+
+    def table(self, set_name: str) -> pd.DataFrame:
+        counts = np.where(self.counts > 0, self.counts, np.nan)
+        return pd.concat(
+            pd.DataFrame(
+                {
+                    "set": set_name,
+                    "model": model,
+                    "frequency": ring_frequencies(),
+                    "power": sums / counts,
+                }
+            )
+            for model, sums in self.sums.items()
+        )

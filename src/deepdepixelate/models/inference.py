@@ -3,17 +3,19 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from deepdepixelate.models.generator import Generator, from_pixels, to_pixels
+from deepdepixelate.models.generator import from_pixels, to_pixels
 
 
 def enlarge(
-    generator: Generator, images: NDArray[np.uint8], device: torch.device
+    generator: nn.Module, images: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.uint8]:
     """Super-resolve a batch, in float32 and with the batch-norm statistics of training.
 
     Args:
-        generator: on ``device``; its mode (training or evaluation) is restored afterwards.
+        generator: a Generator or FoldedGenerator on ``device``; its mode (training or evaluation)
+            is restored afterwards.
         images: uint8 RGB, shape (N, h, w, 3).
         device: where to compute.
 

@@ -1,37 +1,63 @@
 """Nodes of the stage ``evaluate``."""
 
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from deepdepixelate import tracking
-from deepdepixelate.evaluation import comparison, scoring
+from deepdepixelate.evaluation import comparison, report, scoring, statistics
+from deepdepixelate.evaluation.benchmarks import Benchmark
+from deepdepixelate.evaluation.perceptual_distance import find_perceptual_distance
+from deepdepixelate.evaluation.protocol import describe_protocol
 from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import EvaluateParameters
+from deepdepixelate.training.device import choose_compute
 
 
-def score_test_faces(
+def score_images(
     hr_test: ShardedImages,
     lr_test: ShardedImages,
     srresnet: Weights,
     srgan: Weights,
     parameters: EvaluateParameters,
-) -> pd.DataFrame:
-    """PSNR and SSIM of each model on each test face, a row each."""
-    pairs = ImagePairs(hr_test, lr_test)
-    return scoring.score_pairs(
-        "test",
-        pairs,
-        _models(pairs, srresnet, srgan, parameters),
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Measure each model on each test face and benchmark image.
+
+    Returns:
+        The figures, a row an image and model; mean power spectra; and how the scoring went: what
+        was skipped and why, where it ran, how long it took, and whether there is LPIPS.
+    """
+    start = perf_counter()
+    test = ImagePairs(hr_test, lr_test)
+    models = _models(test, srresnet, srgan, parameters)
+    benchmarks = {
+        name: Benchmark(name, folders, scale=test.scale, border=parameters.border)
+        for name, folders in parameters.benchmarks.items()
+    }
+    compute = choose_compute(parameters.device, "fp32")
+    perceptual = find_perceptual_distance(parameters.lpips, compute.device)
+    scores = scoring.score(
+        {"test": test, **benchmarks},
+        models,
         batch_size=parameters.batch_size,
         border=parameters.border,
+        perceptual=perceptual,
     )
+    course = {
+        "skipped": {name: benchmark.skipped for name, benchmark in benchmarks.items()},
+        "lpips": perceptual.describe(),
+        "device": str(compute),
+        "seconds": round(perf_counter() - start, 1),
+    }
+    return scores.images, scores.spectra, course
 
 
 def summarise_scores(
     scores: pd.DataFrame,
+    course: dict[str, Any],
     hr_test: ShardedImages,
     lr_test: ShardedImages,
     srresnet: Weights,
@@ -39,23 +65,25 @@ def summarise_scores(
     parameters: EvaluateParameters,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
     """The evaluation (protocol, provenance, averages), and its averages as MLflow metrics."""
-    summary = scoring.summarise(scores)
-    border = (
-        parameters.border if parameters.border is not None else lr_test.manifest.details["scale"]
-    )
+    sets = statistics.summarise(scores, lr_test.manifest.details["scale"])
+    for name, skipped in course["skipped"].items():
+        sets[name]["skipped"] = skipped
     evaluation = {
-        "protocol": scoring.describe_protocol(lr_test, border),
+        "protocol": describe_protocol(lr_test, parameters.border),
+        "lpips": course["lpips"],
         "provenance": {
             **tracking.provenance(),
+            "device": course["device"],
+            "seconds": course["seconds"],
             "data": {"hr": hr_test.manifest.digest, "lr": lr_test.manifest.digest},
             "weights": {
                 name: {"digest": weights.digest, **weights.provenance}
                 for name, weights in (("srresnet", srresnet), ("srgan", srgan))
             },
         },
-        "sets": summary,
+        "sets": sets,
     }
-    return evaluation, scoring.as_metrics(summary)
+    return evaluation, statistics.as_metrics(sets)
 
 
 def draw_comparison(
@@ -70,6 +98,38 @@ def draw_comparison(
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
     return comparison.draw(pairs, models, scores, faces=parameters.faces_shown)
+
+
+def write_report(
+    evaluation: dict[str, Any],
+    scores: pd.DataFrame,
+    spectra: pd.DataFrame,
+    pretrain_history: pd.DataFrame,
+    train_gan_history: pd.DataFrame,
+    hr_test: ShardedImages,
+    lr_test: ShardedImages,
+    srresnet: Weights,
+    srgan: Weights,
+    parameters: EvaluateParameters,
+) -> str:
+    """The evaluation as one HTML page that opens without a network."""
+    pairs = ImagePairs(hr_test, lr_test)
+    models = _models(pairs, srresnet, srgan, parameters)
+    examples = []
+    for role, image in report.choose_examples(scores, of_each=parameters.examples_shown):
+        index = hr_test.names.index(image)
+        lr = lr_test[index]
+        enlarged = {name: enlarge(lr[None], pairs.scale)[0] for name, enlarge in models.items()}
+        examples.append(report.Example(image, role, lr, hr_test[index], enlarged))
+    return report.render(
+        evaluation,
+        scores,
+        spectra,
+        {"pretrain": pretrain_history, "train_gan": train_gan_history},
+        examples,
+        title="DeepDepixelate: evaluation",
+        subtitle=f"{pairs.scale}x enlargement of {len(pairs)} test images that no model saw",
+    )
 
 
 def _models(

@@ -4,32 +4,49 @@ from kedro.pipeline import Pipeline, node
 
 from deepdepixelate.pipelines.evaluate.nodes import (
     draw_comparison,
-    score_test_faces,
+    score_images,
     summarise_scores,
+    write_report,
 )
+
+_IMAGES_AND_MODELS = ["hr_test", "lr_test", "srresnet", "srgan"]
 
 
 def create_pipeline() -> Pipeline:
-    """Test pairs and both generators to scores, the evaluation and the comparison picture."""
+    """Test pairs and both generators to scores, the evaluation, the comparison and the report."""
     return Pipeline(
         [
             node(
-                score_test_faces,
-                inputs=["hr_test", "lr_test", "srresnet", "srgan", "params:evaluate"],
-                outputs="scores",
-                name="score_test_faces",
+                score_images,
+                inputs=[*_IMAGES_AND_MODELS, "params:evaluate"],
+                outputs=["scores", "spectra", "scoring_course"],
+                name="score_images",
             ),
             node(
                 summarise_scores,
-                inputs=["scores", "hr_test", "lr_test", "srresnet", "srgan", "params:evaluate"],
+                inputs=["scores", "scoring_course", *_IMAGES_AND_MODELS, "params:evaluate"],
                 outputs=["evaluation", "evaluation_metrics"],
                 name="summarise_scores",
             ),
             node(
                 draw_comparison,
-                inputs=["hr_test", "lr_test", "srresnet", "srgan", "scores", "params:evaluate"],
+                inputs=[*_IMAGES_AND_MODELS, "scores", "params:evaluate"],
                 outputs="comparison",
                 name="draw_comparison",
+            ),
+            node(
+                write_report,
+                inputs=[
+                    "evaluation",
+                    "scores",
+                    "spectra",
+                    "pretrain_history",
+                    "train_gan_history",
+                    *_IMAGES_AND_MODELS,
+                    "params:evaluate",
+                ],
+                outputs="report",
+                name="write_report",
             ),
         ],
         namespace="evaluate",

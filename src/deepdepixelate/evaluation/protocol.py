@@ -1,0 +1,25 @@
+"""How the figures are made, in words that travel with them."""
+
+from typing import Any
+
+from deepdepixelate.evaluation.spectrum import DEFINITION
+from deepdepixelate.imaging.metrics import PROTOCOL
+from deepdepixelate.imaging.shards import ShardedImages
+
+
+def describe_protocol(lr: ShardedImages, border: int | None) -> dict[str, Any]:
+    """The protocol of ``evaluation.json``.
+
+    Args:
+        lr: the LR images of the test split.
+        border: pixels left out at each side; None for as many as the scale.
+    """
+    scale = lr.manifest.details["scale"]
+    return {
+        **PROTOCOL,
+        "high_frequency_ratio": f"{DEFINITION}; averaged over images",
+        "ci95": "Student's t over images",
+        "border": scale if border is None else border,
+        "scale": scale,
+        "degradation": lr.manifest.details["kernel"],
+    }

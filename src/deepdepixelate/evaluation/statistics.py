@@ -1,0 +1,125 @@
+"""From a row an image to what a person compares: averages, their uncertainty, paired differences.
+
+Averages are over images. Their 95 % confidence intervals are Student's t of the images' spread: how
+far the figure would move with other images of the same kind, not with another training.
+"""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+METRICS = ("psnr_y", "ssim_y", "high_frequency_ratio", "lpips")
+"""Columns of the scores, where there are such."""
+
+PAIRED = ("psnr_y", "ssim_y", "lpips")
+"""Metrics whose difference between two models means something for a single image."""
+
+CONFIDENCE = 0.95
+
+PAPER_SCALE = 4
+
+PAPER = {
+    "set5": {
+        "bicubic": {"psnr_y": 28.43, "ssim_y": 0.8211},
+        "srresnet": {"psnr_y": 32.05, "ssim_y": 0.9019},
+        "srgan": {"psnr_y": 29.40, "ssim_y": 0.8472},
+    },
+    "set14": {
+        "bicubic": {"psnr_y": 25.99, "ssim_y": 0.7486},
+        "srresnet": {"psnr_y": 28.49, "ssim_y": 0.8184},
+        "srgan": {"psnr_y": 26.02, "ssim_y": 0.7397},
+    },
+    "bsd100": {
+        "bicubic": {"psnr_y": 25.94, "ssim_y": 0.6935},
+        "srresnet": {"psnr_y": 27.58, "ssim_y": 0.7620},
+        "srgan": {"psnr_y": 25.16, "ssim_y": 0.6688},
+    },
+}
+"""The SRGAN paper's own figures at 4x (table 2 of arXiv 1609.04802), of networks trained on other
+data; its implementation of SSIM differs from the one here."""
+
+
+def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
+    """Averages over images, per set, as the ``sets`` of ``evaluation.json``.
+
+    Identical images have an infinite PSNR: they are left out of that average, and counted as
+    ``identical``. A figure that does not exist is None.
+
+    Args:
+        scores: a row an image and model, see ``scoring.Scores``.
+        scale: how many times the models enlarge; the paper's figures stand beside those at 4.
+    """
+    summary: dict[str, Any] = {}
+    for set_name, of_set in scores.groupby("set", sort=False):
+        tables = {
+            metric: of_set.pivot(index="image", columns="model", values=metric)
+            for metric in METRICS
+            if metric in of_set
+        }
+        models = list(dict.fromkeys(of_set["model"]))
+        entry: dict[str, Any] = {
+            "images": int(of_set["image"].nunique()),
+            "models": {model: _model(tables, model) for model in models},
+            "paired": {
+                f"{second} - {first}": _paired(tables, first, second)
+                for first, second in combinations(models, 2)
+            },
+        }
+        if scale == PAPER_SCALE and (paper := PAPER.get(str(set_name).lower())):
+            entry["paper"] = {model: paper[model] for model in models if model in paper}
+        summary[str(set_name)] = entry
+    return summary
+
+
+def as_metrics(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Averages as kedro-mlflow logs them: ``<set>.<model>.<metric>`` to value and step."""
+    return {
+        f"{set_name}.{model}.{metric}": {"value": values[metric], "step": 0}
+        for set_name, of_set in summary.items()
+        for model, values in of_set["models"].items()
+        for metric in METRICS
+        if values.get(metric) is not None
+    }
+
+
+def mean_with_interval(values: NDArray[np.float64]) -> tuple[float | None, list[float] | None]:
+    """The mean of the finite values, and its 95 % confidence interval if there are two or more."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None, None
+    mean = float(np.mean(finite))
+    if len(finite) < 2:
+        return mean, None
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1)
+    half = float(quantile * np.std(finite, ddof=1) / math.sqrt(len(finite)))
+    return mean, [mean - half, mean + half]
+
+
+def _model(tables: Mapping[str, pd.DataFrame], model: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for metric, table in tables.items():
+        values[metric], intervals[metric] = mean_with_interval(table[model].to_numpy())
+    identical = int(np.isposinf(tables["psnr_y"][model]).sum())
+    return values | {"ci95": intervals} | ({"identical": identical} if identical else {})
+
+
+def _paired(tables: Mapping[str, pd.DataFrame], first: str, second: str) -> dict[str, Any]:
+    """How ``second`` differs from ``first`` on the same images; ``wins`` is where it is larger."""
+    paired = {}
+    for metric in PAIRED:
+        if metric not in tables:
+            continue
+        with np.errstate(invalid="ignore"):
+            difference = (tables[metric][second] - tables[metric][first]).to_numpy()
+        mean, interval = mean_with_interval(difference)
+        compared = difference[~np.isnan(difference)]
+        wins = float(np.mean(compared > 0)) if len(compared) else None
+        paired[metric] = {"mean": mean, "ci95": interval, "wins": wins}
+    return paired

@@ -1,0 +1,68 @@
+"""How many test faces a second the metrics of the evaluation take, enlarging left out.
+
+    python tests/benchmarks/metrics.py --images 600
+
+Prints one JSON object. Each face is scored as in ``kedro run --pipeline evaluate``: PSNR, SSIM and
+the power spectrum of three enlargements (which are made beforehand) and of the original.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from time import perf_counter
+
+import numpy as np
+
+from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
+from deepdepixelate.evaluation.scoring import score
+from deepdepixelate.imaging import downscale, upscale
+from deepdepixelate.imaging.shards import ImageBatch
+from deepdepixelate.parallel import available_processors
+
+WIDTH, HEIGHT, SCALE, BATCH = 176, 216, 4, 16
+
+
+class Faces:
+    """The same batch of smooth random images, again and again."""
+
+    scale = SCALE
+
+    def __init__(self, images: int) -> None:
+        self._batches = -(-images // BATCH)
+        random = np.random.default_rng(0)
+        coarse = random.integers(0, 256, (BATCH, HEIGHT // SCALE, WIDTH // SCALE, 3), np.uint8)
+        noise = random.integers(-20, 20, (BATCH, HEIGHT, WIDTH, 3))
+        self._hr = (upscale(coarse, SCALE) + noise).clip(0, 255).astype(np.uint8)
+        self._lr = downscale(self._hr, SCALE)
+        self.enlarged = upscale(self._lr, SCALE)
+
+    def __len__(self) -> int:
+        return self._batches * BATCH
+
+    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        for batch in range(self._batches):
+            names = [f"{batch * BATCH + index:06d}.png" for index in range(BATCH)]
+            yield ImageBatch(names, self._hr.copy()), ImageBatch(names, self._lr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=600)
+    faces = Faces(parser.parse_args().images)
+    models = dict.fromkeys(("bicubic", "srresnet", "srgan"), lambda *_: faces.enlarged.copy())
+    nothing = PerceptualDistance(reason="left out")
+    start = perf_counter()
+    score({"test": faces}, models, batch_size=BATCH, border=None, perceptual=nothing)
+    seconds = perf_counter() - start
+    measured = {
+        "faces": len(faces),
+        "models": len(models),
+        "processors": available_processors(),
+        "seconds": round(seconds, 2),
+        "faces_per_second": round(len(faces) / seconds, 1),
+    }
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, features
+from small_faces import encode, jpeg, picture
+
+from deepdepixelate.imaging.photographs import UnreadableImageError, image_files, read_rgb
+
+ORIENTATION = 0x0112
+FORMATS = ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF"]
+if features.check("avif"):
+    FORMATS.append("AVIF")
+
+
+def saved(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def deep_png(samples: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits a channel, (H, W, 3), which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    height, width, _ = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def gray_of(path: Path) -> NDArray[np.uint8]:
+    """The one channel of an image that has to be gray."""
+    image = read_rgb(path)
+    assert (image == image[:, :, :1]).all()
+    channel: NDArray[np.uint8] = image[:, :, 0]
+    return channel
+
+
+# -- modes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"], ids=lambda kind: str(kind).lower()
+)
+def test_colours_come_as_they_were_saved(tmp_path: Path, kind: str) -> None:
+    settings = {"lossless": True} if kind == "WEBP" else {}
+    path = saved(tmp_path / "image.png", encode(picture(0), kind, **settings))  # by its content
+    image = read_rgb(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, picture(0))
+
+
+def test_a_jpeg_is_what_pillow_makes_of_it(tmp_path: Path) -> None:
+    path = saved(tmp_path / "image.jpg", jpeg(0))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_rgb(path), np.asarray(image))
+
+
+def test_gray_becomes_three_equal_channels(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(gray_of(saved(tmp_path / "a.png", encode(levels, "PNG"))), levels)
+
+
+def test_black_and_white_is_0_and_255(tmp_path: Path) -> None:
+    bits = np.eye(9, dtype=bool)
+    path = saved(tmp_path / "a.png", encode(Image.fromarray(bits), "PNG"))
+    np.testing.assert_array_equal(gray_of(path), bits * np.uint8(255))
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    indexed = Image.fromarray(picture(0)).quantize(16)
+    path = saved(tmp_path / "a.png", encode(indexed, "PNG"))
+    np.testing.assert_array_equal(read_rgb(path), np.asarray(indexed.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_of_gray_are_rounded_to_8(tmp_path: Path, kind: str) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    exact = saved(tmp_path / "exact", encode(Image.fromarray(levels), kind))
+    np.testing.assert_array_equal(gray_of(exact), levels // 257)
+
+    between = np.array([[0, 128, 129, 385, 386, 65406, 65407, 65535]], dtype=np.uint16)
+    rounded = saved(tmp_path / "rounded", encode(Image.fromarray(between), kind))
+    np.testing.assert_array_equal(gray_of(rounded), [[0, 0, 1, 1, 2, 254, 255, 255]])
+
+
+def test_a_dark_image_of_16_bits_stays_dark(tmp_path: Path) -> None:
+    levels = np.full((8, 8), 200, dtype=np.uint16)
+    path = saved(tmp_path / "a.png", encode(Image.fromarray(levels), "PNG"))
+    np.testing.assert_array_equal(gray_of(path), 1)
+
+
+def test_big_endian_16_bits_are_read(tmp_path: Path) -> None:
+    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    image = Image.frombytes("I;16B", (8, 8), levels.astype(">u2").tobytes())
+    path = saved(tmp_path / "a.tif", encode(image, "TIFF"))
+    np.testing.assert_array_equal(gray_of(path), np.rint(levels / 257))
+
+
+def test_16_bits_of_colour_become_8(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint16)
+    path = saved(tmp_path / "a.png", deep_png(levels * np.uint16(257)))
+    np.testing.assert_array_equal(read_rgb(path), levels)
+
+
+@pytest.mark.parametrize(("top", "read"), [(255, 255), (65535, 255), (200, 200)])
+def test_32_bits_are_taken_by_what_they_hold(tmp_path: Path, top: int, read: int) -> None:
+    levels = np.zeros((8, 8), dtype=np.int32)
+    levels[3, 5] = top
+    image = gray_of(saved(tmp_path / "a.tif", encode(Image.fromarray(levels), "TIFF")))
+    assert image[3, 5] == read
+    assert image.sum() == read
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    for name, content in (
+        ("a.jpg", encode(red, "JPEG", quality=100)),
+        ("a.tif", encode(red, "TIFF")),
+    ):
+        expected = np.full((16, 16, 3), (255, 0, 0), np.int64)
+        image = read_rgb(saved(tmp_path / name, content))
+        assert np.abs(image.astype(np.int64) - expected).max() <= 1
+
+
+# -- transparency ----------------------------------------------------------------------------------
+
+
+def test_what_is_transparent_is_laid_over_white(tmp_path: Path) -> None:
+    alpha = np.array([[0, 64, 128, 255]] * 4, dtype=np.uint8)
+    colour = np.full((4, 4, 3), (200, 100, 0), np.uint8)
+    path = saved(tmp_path / "a.png", encode(np.dstack([colour, alpha]), "PNG"))
+    share = alpha[:, :, None] / 255
+    expected = share * colour + (1 - share) * 255
+    image = read_rgb(path)
+    assert np.abs(image - expected).max() <= 1
+    assert (image[:, 0] == 255).all()
+    assert (image[:, 3] == (200, 100, 0)).all()
+
+
+def test_transparent_gray_is_laid_over_white(tmp_path: Path) -> None:
+    values = np.dstack([np.full((2, 2), 100), [[0, 255]] * 2]).astype(np.uint8)
+    path = saved(tmp_path / "a.png", encode(Image.fromarray(values), "PNG"))
+    np.testing.assert_array_equal(gray_of(path), [[255, 100]] * 2)
+
+
+def test_a_transparent_colour_is_white(tmp_path: Path) -> None:
+    colour = np.full((2, 2, 3), (10, 20, 30), np.uint8)
+    colour[0, 0] = (1, 2, 3)
+    path = saved(tmp_path / "a.png", encode(colour, "PNG", transparency=(10, 20, 30)))
+    image = read_rgb(path)
+    assert tuple(image[0, 0]) == (1, 2, 3)
+    assert (image[1] == 255).all()
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path: Path) -> None:
+    indexed = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).convert("P")
+    indexed.putpalette([10, 20, 30, 40, 50, 60])
+    image = read_rgb(saved(tmp_path / "a.png", encode(indexed, "PNG", transparency=1)))
+    np.testing.assert_array_equal(image, [[[10, 20, 30], [255] * 3], [[255] * 3, [10, 20, 30]]])
+
+
+# -- orientation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_images_are_turned_upright(tmp_path: Path, kind: str, orientation: int, turns: int) -> None:
+    as_saved = read_rgb(saved(tmp_path / "as-saved", encode(picture(0), kind)))
+    content = encode(picture(0), kind, exif=oriented(orientation))
+    image = read_rgb(saved(tmp_path / "turned", content))
+    np.testing.assert_array_equal(image, np.rot90(as_saved, turns))
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_gray_that_is_not_compressed_is_turned_too(
+    tmp_path: Path, orientation: int, turns: int, depth: int
+) -> None:
+    levels = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    image = Image.fromarray(levels if depth == 8 else levels.astype(np.uint16) * 257)
+    path = saved(tmp_path / "a.tif", encode(image, "TIFF", exif=oriented(orientation)))
+    np.testing.assert_array_equal(gray_of(path), np.rot90(levels, turns))
+
+
+@pytest.mark.parametrize("orientation", [2, 4])
+def test_mirrored_images_are_mirrored_back(tmp_path: Path, orientation: int) -> None:
+    content = encode(picture(0), "PNG", exif=oriented(orientation))
+    axis = 1 if orientation == 2 else 0
+    expected = np.flip(picture(0), axis)
+    np.testing.assert_array_equal(read_rgb(saved(tmp_path / "a.png", content)), expected)
+
+
+def test_16_bits_are_turned_too(tmp_path: Path) -> None:
+    levels = np.arange(40, dtype=np.uint16).reshape(5, 8) * 257
+    content = encode(Image.fromarray(levels), "PNG", exif=oriented(6))
+    np.testing.assert_array_equal(
+        gray_of(saved(tmp_path / "a.png", content)), np.rot90(levels // 257, -1)
+    )
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"Dear reader,\nno image.\n", b"\x89PNG\r\n\x1a\n"]
+)
+def test_what_is_no_image_is_told(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(UnreadableImageError):
+        read_rgb(saved(tmp_path / "a.png", content))
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow's about metadata
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_cut_file_is_told_wherever_it_is_cut(tmp_path: Path, kind: str) -> None:
+    whole = encode(picture(0), kind)
+    told = 0
+    lengths = np.linspace(0, len(whole) * 0.95, 60).astype(int)
+    for length in lengths:
+        try:
+            image = read_rgb(saved(tmp_path / "a.png", whole[:length]))
+            assert image.shape == picture(0).shape
+        except UnreadableImageError:
+            told += 1
+    assert told == len(lengths)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", FORMATS)
+def test_changed_bytes_never_raise_anything_else(tmp_path: Path, kind: str) -> None:
+    whole = encode(
+        picture(0), kind, **({} if kind in ("BMP", "PPM", "GIF") else {"exif": oriented(6)})
+    )
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        content = np.frombuffer(whole, np.uint8).copy()
+        reach = len(content) if random.random() < 0.5 else min(200, len(content))
+        content[random.integers(0, reach, 3)] = random.integers(0, 256, 3)
+        try:
+            image = read_rgb(saved(tmp_path / "a.png", content.tobytes()))
+        except UnreadableImageError as error:
+            assert str(error)  # noqa: PT017 - either outcome is right, another exception is not
+        else:
+            assert image.dtype == np.uint8
+            assert image.shape[2:] == (3,)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="No such file"):
+        read_rgb(tmp_path / "nowhere.png")
+    with pytest.raises(UnreadableImageError):
+        read_rgb(tmp_path)
+
+
+def test_too_many_pixels_are_told_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width, _ = picture(0).shape
+    path = saved(tmp_path / "a.png", encode(picture(0), "PNG"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", height * width)
+    np.testing.assert_array_equal(read_rgb(path), picture(0))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", height * width // 2 - 1)
+    with pytest.raises(UnreadableImageError, match="too many pixels"):
+        read_rgb(path)
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+def test_the_images_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "c.jpeg", "d.Tif", "e.webp", "f.bmp", "g.ppm", "a.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in image_files(tmp_path)] == [
+        "a.jpg", "a.png", "b.PNG", "c.jpeg", "d.Tif", "e.webp", "f.bmp", "g.ppm"
+    ]  # fmt: skip
+
+
+def test_nothing_else_is_taken_for_an_image(tmp_path: Path) -> None:
+    for name in (".hidden.png", "._a.png", ".DS_Store", "Thumbs.db", "notes.txt", "png", "a.png~"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._a.png").write_bytes(b"")
+    assert image_files(tmp_path) == []
