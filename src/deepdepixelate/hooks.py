@@ -1,5 +1,6 @@
 """What happens around a Kedro run: checks before it, tags while it runs, a summary after it."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import TrainGanParameters, check_parameters
+from deepdepixelate.parameters import EvaluateParameters, TrainGanParameters, check_parameters
 
 
 class ParameterHooks:
@@ -42,9 +43,11 @@ class PreflightHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Raise UserError where an input is not there or a content loss lacks its weights."""
+        """Raise UserError where an input, a benchmark or a content loss's weights are missing."""
         for name in sorted(pipeline.inputs()):
-            if not name.startswith("params:") and not catalog.exists(name):
+            if name.startswith("params:") or getattr(catalog.get(name), "optional", False):
+                continue
+            if not catalog.exists(name):
                 raise UserError(_missing_input(name, catalog, run_params.get("env")))
         if "params:train_gan" in pipeline.inputs():
             settings = catalog.load("params:train_gan")
@@ -52,6 +55,12 @@ class PreflightHooks:
                 from deepdepixelate.training.runs import content_network
 
                 content_network(settings)
+        if "params:evaluate" in pipeline.inputs():
+            settings = catalog.load("params:evaluate")
+            if isinstance(settings, EvaluateParameters):
+                from deepdepixelate.evaluation.benchmarks import check_benchmarks
+
+                check_benchmarks(settings.benchmarks)
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
@@ -71,6 +80,15 @@ def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
 class TrackingHooks:
     """The MLflow run says which commit, environment and pipeline it was, and how it ended."""
 
+    def __init__(self) -> None:
+        self._dataset = ""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note which data this is, and keep MLflow from talking into the progress bars."""
+        self._dataset = context.config_loader["globals"]["dataset"]
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
         """Tag the run that kedro-mlflow has just started."""
@@ -85,11 +103,13 @@ class TrackingHooks:
             chain = "whole chain" if pipeline == "__default__" else pipeline
             mlflow.set_tags(
                 {
-                    "mlflow.runName": f"{chain}, {environment}",
+                    "mlflow.runName": f"{chain}, {self._dataset}",
                     "mlflow.source.git.commit": commit,
                     "git_commit": commit,
                     "environment": environment,
                     "pipeline": pipeline,
+                    "dataset": self._dataset,
+                    "runner": _class_name(run_params["runner"]),
                 }
             )
 
@@ -103,6 +123,11 @@ class TrackingHooks:
         run = mlflow.last_active_run()
         if isinstance(error, InterruptionError) and run is not None:
             mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
+
+
+def _class_name(description: str) -> str:
+    """``SequentialRunner`` of ``<kedro.runner.….SequentialRunner object at 0x7f…>``."""
+    return description.partition(" object at ")[0].rpartition(".")[2]
 
 
 class SummaryHooks:
@@ -134,13 +159,27 @@ def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
     for set_name, of_set in evaluation["sets"].items():
         border = evaluation["protocol"]["border"]
         title = f"{set_name}: {of_set['images']} images, luma, border {border}"
-        table = Table("model", title=title)
-        table.add_column("PSNR / dB", justify="right")
-        table.add_column("SSIM", justify="right")
-        for model, metrics in of_set["models"].items():
-            table.add_row(model, f"{metrics['psnr_y']:.2f}", f"{metrics['ssim_y']:.4f}")
+        caption = "± 95 % confidence; detail: high-frequency energy, of the original's"
+        table = Table("model", title=title, caption=caption)
+        shown = {"PSNR / dB": ("psnr_y", 2), "SSIM": ("ssim_y", 4)}
+        shown["detail"] = ("high_frequency_ratio", 2)
+        if any(values.get("lpips") is not None for values in of_set["models"].values()):
+            shown["LPIPS"] = ("lpips", 3)
+        for column in shown:
+            table.add_column(column, justify="right")
+        for model, values in of_set["models"].items():
+            table.add_row(model, *(_figure(values, *metric) for metric in shown.values()))
         tables.append(table)
     return tables
+
+
+def _figure(values: Mapping[str, Any], metric: str, digits: int) -> str:
+    """An average with half the width of its confidence interval, if there are any."""
+    value, interval = values.get(metric), values["ci95"].get(metric)
+    if value is None:
+        return "n/a"
+    margin = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.{digits}f}"
+    return f"{value:.{digits}f}{margin}"
 
 
 def _path(catalog: DataCatalog, name: str) -> Path | None:

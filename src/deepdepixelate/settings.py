@@ -3,10 +3,14 @@
 import os
 
 from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks, TrackingHooks
+from deepdepixelate.lineage_hooks import LineageHooks
 
 # Nothing that runs here reports to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# The lines with which MLflow names a server's page of the run; the summary at the end is ours.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 # Processor, memory and GPU over time, beside the curves of each run.
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
@@ -16,7 +20,7 @@ def _tracking_uri(default: str) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or default
 
 
-HOOKS = (ParameterHooks(), PreflightHooks(), TrackingHooks(), SummaryHooks())
+HOOKS = (ParameterHooks(), PreflightHooks(), TrackingHooks(), LineageHooks(), SummaryHooks())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
