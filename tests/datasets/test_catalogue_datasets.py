@@ -6,12 +6,20 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from kedro.io import DatasetError
 from PIL import Image
 
-from deepdepixelate.datasets import CelebAFaces, Folder, ImageShards, NetworkWeights, Picture
+from deepdepixelate.datasets import (
+    CelebAFaces,
+    Folder,
+    History,
+    ImageShards,
+    NetworkWeights,
+    Picture,
+)
 from deepdepixelate.imaging.shards import ImageBatch, ImageStream
 from deepdepixelate.models.weights import Weights
 
@@ -30,6 +38,7 @@ def test_opening_the_datasets_does_not_import_torch() -> None:
         "d.Folder(filepath='nowhere').exists()\n"
         "d.Picture(filepath='nowhere.png').exists()\n"
         "d.CelebAFaces(filepath='nowhere').exists()\n"
+        "d.History(filepath='nowhere.csv').load()\n"
         "print(sorted(name for name in ('torch', 'torchvision') if name in sys.modules))"
     )
     answer = subprocess.run(
@@ -126,6 +135,35 @@ def test_damaged_network_weights_are_told(tmp_path: Path, kept: int) -> None:
         dataset.load()
 
 
+# -- History ---------------------------------------------------------------------------------------
+
+
+def test_a_history_comes_back_and_need_not_be_there(tmp_path: Path) -> None:
+    dataset = History(filepath=str(tmp_path / "reporting" / "history.csv"))
+    assert dataset.optional
+    assert not dataset.exists()
+    empty = dataset.load()
+    assert empty.empty
+    assert list(empty.columns) == []
+
+    history = pd.DataFrame({"update": [10, 20], "loss": [0.5, 0.25], "val.psnr_y": [None, 27.5]})
+    dataset.save(history)
+    assert dataset.exists()
+    loaded = dataset.load()
+    pd.testing.assert_frame_equal(loaded[["update", "loss"]], history[["update", "loss"]])
+    assert loaded["val.psnr_y"].isna().tolist() == [True, False]
+
+    (tmp_path / "reporting" / "history.csv").unlink()
+    dataset.release()
+    assert dataset.load().empty
+
+
+def test_a_damaged_history_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_bytes(b"")
+    with pytest.raises(DatasetError):
+        History(filepath=str(tmp_path / "history.csv")).load()
+
+
 # -- Picture, Folder, CelebAFaces ------------------------------------------------------------------
 
 
@@ -138,10 +176,12 @@ def test_a_picture_is_saved_loaded_and_previewed(tmp_path: Path) -> None:
     assert dataset.exists()
     np.testing.assert_array_equal(np.asarray(dataset.load()), pixels)
 
-    shown = base64.b64decode(dataset.preview())
-    assert shown == path.read_bytes()
-    with Image.open(BytesIO(shown)) as image:
-        np.testing.assert_array_equal(np.asarray(image), pixels)
+    # Kedro-Viz squeezes any preview into its own frame: this one has the frame's proportions.
+    with Image.open(BytesIO(base64.b64decode(dataset.preview()))) as image:
+        assert image.width / image.height == pytest.approx(458 / 300, abs=0.1)
+        left, top = (image.width - 17) // 2, (image.height - 12) // 2
+        shown = image.convert("RGB").crop((left, top, left + 17, top + 12))
+        np.testing.assert_array_equal(np.asarray(shown), pixels)
 
 
 def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from deepdepixelate import tracking
+from deepdepixelate.evaluation import curves_figure
 from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import PretrainParameters, TrainingParameters
@@ -28,3 +30,8 @@ def train_srresnet(
     job = partial(runs.pretrain, data, parameters, training)
     (weights, history), record = tracking.train("pretrain", job, training)
     return record.sign(weights), pd.DataFrame(history)
+
+
+def plot_curves(history: pd.DataFrame) -> go.Figure:
+    """The training's curves: validation PSNR and loss over the updates."""
+    return curves_figure.draw(history, "SRResNet: pretraining")

@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Pipeline, node
 
-from deepdepixelate.pipelines.pretrain.nodes import train_srresnet
+from deepdepixelate.pipelines.pretrain.nodes import plot_curves, train_srresnet
 
 
 def create_pipeline() -> Pipeline:
-    """Train and val pairs to SRResNet."""
+    """Train and val pairs to SRResNet, and its curves."""
     return Pipeline(
         [
             node(
@@ -22,7 +22,13 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs=["srresnet", "pretrain_history"],
                 name="train_srresnet",
-            )
+            ),
+            node(
+                plot_curves,
+                inputs="pretrain_history",
+                outputs="pretrain_curves",
+                name="plot_curves",
+            ),
         ],
         namespace="pretrain",
         prefix_datasets_with_namespace=False,

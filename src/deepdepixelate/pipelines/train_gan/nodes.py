@@ -4,8 +4,10 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from deepdepixelate import tracking
+from deepdepixelate.evaluation import curves_figure
 from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainGanParameters, TrainingParameters
@@ -29,3 +31,8 @@ def train_srgan(
     job = partial(runs.train_gan, data, srresnet, parameters, training)
     (generator, discriminator, history), record = tracking.train("train_gan", job, training)
     return record.sign(generator), record.sign(discriminator), pd.DataFrame(history)
+
+
+def plot_curves(history: pd.DataFrame) -> go.Figure:
+    """The training's curves: validation PSNR and losses over the updates."""
+    return curves_figure.draw(history, "SRGAN: adversarial training")

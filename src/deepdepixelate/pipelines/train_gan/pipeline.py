@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Pipeline, node
 
-from deepdepixelate.pipelines.train_gan.nodes import train_srgan
+from deepdepixelate.pipelines.train_gan.nodes import plot_curves, train_srgan
 
 
 def create_pipeline() -> Pipeline:
-    """Train and val pairs and SRResNet to SRGAN."""
+    """Train and val pairs and SRResNet to SRGAN, and its curves."""
     return Pipeline(
         [
             node(
@@ -23,7 +23,13 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs=["srgan", "discriminator", "train_gan_history"],
                 name="train_srgan",
-            )
+            ),
+            node(
+                plot_curves,
+                inputs="train_gan_history",
+                outputs="train_gan_curves",
+                name="plot_curves",
+            ),
         ],
         namespace="train_gan",
         prefix_datasets_with_namespace=False,
