@@ -1,12 +1,18 @@
-"""``python -m deepdepixelate`` and ``deepdepixelate``: run the project as ``kedro run`` does."""
+"""``python -m deepdepixelate`` and ``deepdepixelate``."""
 
+import sys
 from pathlib import Path
 
-from kedro.framework.project import configure_project
+from deepdepixelate.commands import commands
 
 
 def main() -> None:
-    """Run the project's ``run`` command with the arguments of the process."""
+    """Run a command with the arguments of the process, ``run`` as ``kedro run`` does it."""
+    if sys.argv[1:2] and sys.argv[1] in commands.commands:
+        commands()  # without Kedro, which takes seconds to start and logs to the console
+        return
+    from kedro.framework.project import configure_project
+
     configure_project(Path(__file__).parent.name)
     from deepdepixelate.cli import cli
 

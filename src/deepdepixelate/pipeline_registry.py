@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from deepdepixelate.pipelines import degrade, evaluate, ingest, pretrain, train_gan
+from deepdepixelate.pipelines import degrade, enhance, evaluate, ingest, pretrain, train_gan
 
 STAGES = {
     "ingest": ingest,
@@ -16,4 +16,5 @@ STAGES = {
 def register_pipelines() -> dict[str, Pipeline]:
     """The pipelines that ``kedro run --pipeline NAME`` knows; the chain runs without a name."""
     stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
-    return {**stages, "__default__": sum(stages.values(), Pipeline([]))}
+    chain = sum(stages.values(), Pipeline([]))
+    return {**stages, "enhance": enhance.create_pipeline(), "__default__": chain}

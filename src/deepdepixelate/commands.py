@@ -1,0 +1,56 @@
+"""The commands for which the installed package is enough: no Kedro project, and no Kedro."""
+
+from pathlib import Path
+
+import click
+
+from deepdepixelate.console import ReadableErrors
+from deepdepixelate.errors import UserError
+
+
+@click.group(name="deepdepixelate")
+def commands() -> None:
+    """Enlarge photographs."""
+
+
+@commands.command(cls=ReadableErrors)
+@click.argument("photographs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option("--tile", default=256, show_default=True, type=click.IntRange(min=16))
+@click.option("--max-megapixels", default=24.0, show_default=True, help="Refuse larger ones.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--precision", default="auto", type=click.Choice(["auto", "bf16", "fp32"]))
+def enhance(
+    photographs: tuple[Path, ...],
+    output: Path,
+    model: str,
+    overwrite: bool,
+    tile: int,
+    max_megapixels: float,
+    device: str,
+    precision: str,
+) -> None:
+    """Enlarge PHOTOGRAPHS (files or folders) to PNG files; needs no project.
+
+    An enlarged face is a plausible face, not evidence of anybody's identity.
+    """
+    from deepdepixelate.enhancing.enhancer import Enhancer
+    from deepdepixelate.enhancing.files import enhance_files, find_photographs, told
+    from deepdepixelate.models.pretrained import find_generator, label_of
+
+    found = find_photographs(photographs)
+    enhancer = Enhancer(find_generator(model), device=device, precision=precision, tile=tile)
+    outcome = enhance_files(
+        found,
+        output,
+        enhancer,
+        label=label_of(model),
+        max_pixels=int(max_megapixels * 1e6),
+        overwrite=overwrite,
+    )
+    for path in outcome.written:
+        click.echo(path)
+    if outcome.failures:
+        raise UserError(told(outcome))

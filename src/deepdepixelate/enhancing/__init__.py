@@ -1,0 +1,1 @@
+"""Enlarging a person's own photographs. Knows neither Kedro nor MLflow."""

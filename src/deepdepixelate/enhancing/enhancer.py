@@ -1,0 +1,77 @@
+"""A generator that enlarges images of any size, in memory for a tile."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepdepixelate.enhancing.photographs import Photograph
+from deepdepixelate.enhancing.tiles import Tile, tiles
+from deepdepixelate.models.folded import FoldedGenerator, reach
+from deepdepixelate.models.generator import from_pixels, to_pixels
+from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.training.device import choose_compute
+
+TILE = 256
+"""Side of a tile in LR pixels, before its overlap; about 400 MiB with the paper's generator."""
+
+
+class Enhancer:
+    """Enlarges photographs with one generator.
+
+    Attributes:
+        scale: how many times larger the result is.
+        compute: where and in which precision it works.
+    """
+
+    def __init__(
+        self, weights: Weights, *, device: str = "auto", precision: str = "auto", tile: int = TILE
+    ) -> None:
+        """Prepare a generator.
+
+        Args:
+            weights: a generator's.
+            device: auto, cpu, cuda, cuda:1, mps.
+            precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
+            tile: side of the tiles in LR pixels; the memory needed grows with its square.
+
+        Raises:
+            UserError: not a generator's weights, or no such device.
+        """
+        generator = build_generator(weights)
+        self.scale = generator.architecture.scale
+        self.compute = choose_compute(device, precision)
+        self._network = FoldedGenerator(generator, bf16=self.compute.bf16).to(self.compute.device)
+        self._tile = tile
+        self._overlap = reach(generator.architecture)
+
+    def tiles(self, height: int, width: int) -> list[Tile]:
+        """The tiles that an image is enlarged in."""
+        return list(tiles(height, width, size=self._tile, overlap=self._overlap))
+
+    def enlarge(
+        self, photograph: Photograph, on_tile: Callable[[], object] = lambda: None
+    ) -> Image.Image:
+        """Enlarge a photograph, as gray and as opaque as it is.
+
+        Args:
+            photograph: the image.
+            on_tile: called after each tile.
+        """
+        height, width, _ = photograph.pixels.shape
+        canvas = Image.new("RGB", (width * self.scale, height * self.scale))
+        for tile in self.tiles(height, width):
+            enlarged = tile.trim(self._enlarge(tile.cut(photograph.pixels)), self.scale)
+            place = (tile.left * self.scale, tile.top * self.scale)
+            canvas.paste(Image.fromarray(np.ascontiguousarray(enlarged)), place)
+            on_tile()
+        return photograph.finish(canvas)
+
+    def _enlarge(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            lr = torch.from_numpy(np.array(image)[None]).to(self.compute.device)
+            sr = self._network(from_pixels(lr.permute(0, 3, 1, 2)))
+            pixels: NDArray[np.uint8] = to_pixels(sr)[0].permute(1, 2, 0).cpu().numpy()
+        return pixels

@@ -1,0 +1,5 @@
+"""Enlarging a person's photographs; no part of the default chain."""
+
+from deepdepixelate.pipelines.enhance.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
