@@ -183,7 +183,23 @@ def test_a_bad_crop_is_told_beside_other_bad_values_of_its_section(
         ("training__precision", "fp16"),
         ("training__log_every", 0),
         ("evaluate__border", -1),
+        ("evaluate__border", 83),
         ("evaluate__faces_shown", 0),
+        ("evaluate__examples_shown", 0),
+        ("evaluate__lpips", "maybe"),
+        ("evaluate__lpips", True),
+        ("evaluate__lpips", None),
+        ("evaluate__benchmarks", None),
+        ("evaluate__benchmarks", "some/place"),
+        ("evaluate__benchmarks", {"set5": None}),
+        ("evaluate__benchmarks", {"set5": 5}),
+        ("evaluate__benchmarks", {"set5": {"lr": "some/place"}}),
+        ("evaluate__benchmarks", {"set5": {"hr": "some/place", "sr": "some/place"}}),
+        ("evaluate__benchmarks", {"set 5": "some/place"}),
+        ("evaluate__benchmarks", {"set.5": "some/place"}),
+        ("evaluate__benchmarks", {"5": "some/place"}),
+        ("evaluate__benchmarks", {"": "some/place"}),
+        ("evaluate__benchmarks", {"test": "some/place"}),
         ("evaluate", None),
     ],
 )
@@ -209,11 +225,49 @@ def test_a_bad_value_is_refused_by_name(defaults: dict[str, Any], name: str, val
         ("train_gan__learning_rate__decay_at", [0.25, 0.5, 0.75]),
         ("training__batch_norm_updates", 0),
         ("evaluate__border", 0),
+        ("evaluate__border", 82),
+        ("evaluate__lpips", "download"),
+        ("evaluate__benchmarks", {}),
+        ("evaluate__benchmarks", {"Set-5_mine": "some/place", "set14": "some/place"}),
         ("pretrain__restart", True),
     ],
 )
 def test_a_value_at_the_edge_is_allowed(defaults: dict[str, Any], name: str, value: object) -> None:
     check_parameters(changed(defaults, **{name: value}))
+
+
+def test_a_benchmark_is_a_folder_or_two(defaults: dict[str, Any]) -> None:
+    values = {"one": "a/b", "two": {"hr": "c"}, "three": {"hr": "d", "lr": "e"}}
+    benchmarks = check_parameters(
+        changed(defaults, evaluate__benchmarks=values)
+    ).evaluate.benchmarks
+    assert list(benchmarks) == ["one", "two", "three"]
+    assert [(each.hr, each.lr) for each in benchmarks.values()] == [
+        (Path("a/b"), None),
+        (Path("c"), None),
+        (Path("d"), Path("e")),
+    ]
+
+
+def test_a_benchmark_cannot_be_called_as_the_test_split(defaults: dict[str, Any]) -> None:
+    for name in ("test", "Test"):
+        told = message(changed(defaults, evaluate__benchmarks={name: "some/place"}))
+        assert "a benchmark cannot be called test" in told
+
+
+def test_an_unknown_key_of_a_benchmark_names_the_allowed_ones(defaults: dict[str, Any]) -> None:
+    folders = {"hr": "some/place", "sr": "some/place"}
+    told = message(changed(defaults, evaluate__benchmarks={"set5": folders}))
+    assert "evaluate.benchmarks.set5.sr is no parameter; allowed are" in told
+    assert "evaluate.benchmarks.set5.hr, evaluate.benchmarks.set5.lr" in told
+    assert "border" not in told
+
+
+@pytest.mark.parametrize("lpips", ["off", False])
+def test_lpips_can_be_off_also_where_yaml_takes_that_for_a_boolean(
+    defaults: dict[str, Any], lpips: object
+) -> None:
+    assert check_parameters(changed(defaults, evaluate__lpips=lpips)).evaluate.lpips == "off"
 
 
 def test_a_crop_larger_than_the_images_is_told_with_both_sizes(defaults: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -
         f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=24,"
         "pretrain.updates=4,pretrain.batch_size=2,pretrain.generator.blocks=2,"
         "train_gan.updates=2,train_gan.batch_size=2,train_gan.content=vgg22,"
-        f"train_gan.vgg_weights={weights},training.batch_norm_updates=1",
+        f"train_gan.vgg_weights={weights},training.batch_norm_updates=1,"
+        f"evaluate.benchmarks.set5={shared / 'benchmarks/set5'}",
     )  # fmt: skip
     outcome.assert_success()
     assert "missing are 138,770 of train, 18,367 of val, 17,962 of test" in " ".join(
@@ -37,3 +38,9 @@ def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -
     assert evaluation["sets"]["test"]["images"] == 24
     assert evaluation["sets"]["test"]["models"]["bicubic"]["psnr_y"] == pytest.approx(28, abs=1.5)
     assert "tensors" not in evaluation["provenance"]["weights"]["srgan"]
+    set5 = evaluation["sets"]["set5"]
+    assert (set5["images"], set5["skipped"]) == (5, [])
+    assert set(set5["models"]) == {"bicubic", "srresnet", "srgan"}
+    assert round(set5["models"]["bicubic"]["psnr_y"], 2) == 28.43
+    assert round(set5["models"]["bicubic"]["ssim_y"], 4) == 0.8113
+    assert set5["paper"]["srgan"]["psnr_y"] == 29.40

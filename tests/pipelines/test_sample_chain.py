@@ -1,9 +1,11 @@
 """The whole chain on the embedded sample, once, as a person runs it; looked at from all sides."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from kedro_project import Outcome, Project, make_project
@@ -147,15 +149,80 @@ def test_comparison_shows_a_dozen_faces_in_five_columns(
         assert picture.height > 12 * 216
 
 
-def test_a_stage_alone_goes_on_from_what_lies_there(finished: tuple[Project, Outcome]) -> None:
+@pytest.fixture(scope="module")
+def evaluated(
+    finished: tuple[Project, Outcome], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outcome]:
+    """The stage alone, with a benchmark, and without the trainings' histories."""
     project, _ = finished
-    before = (project.path / "data/06_models/sample/srgan.safetensors").read_bytes()
-    outcome = project.kedro("run", "--pipeline", "evaluate", "--params", "evaluate.faces_shown=2")
-    outcome.assert_success()
-    assert "train" not in outcome.output.partition("Written:")[2]
+    folder = tmp_path_factory.mktemp("benchmark")
+    random = np.random.default_rng(0)
+    reporting = project.path / "data/08_reporting/sample"
+    first_face = pd.read_csv(reporting / "scores.csv")["image"][0]
+    for name in (first_face, "own.png"):  # a benchmark may have names of the test split's
+        pixels = random.integers(0, 256, (41, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "damaged.png").write_bytes(b"no image")
+    histories = {path: path.read_bytes() for path in reporting.glob("*_history.csv")}
+    assert len(histories) == 2
+    for path in histories:
+        path.unlink()
+    weights = project.path / "data/06_models/sample/srgan.safetensors"
+    before = weights.read_bytes()
+    yield project.kedro(
+        "run", "--pipeline", "evaluate", "--params",
+        f"evaluate.faces_shown=2,evaluate.lpips=off,evaluate.benchmarks.own={folder}",
+    )  # fmt: skip
+    assert weights.read_bytes() == before
+    for path, content in histories.items():
+        path.write_bytes(content)
+
+
+def test_a_stage_alone_goes_on_from_what_lies_there(
+    finished: tuple[Project, Outcome], evaluated: Outcome
+) -> None:
+    project, _ = finished
+    evaluated.assert_success()
+    assert "train" not in evaluated.output.partition("Written:")[2]
     with Image.open(project.path / "data/08_reporting/sample/comparison.png") as picture:
         assert picture.height < 3 * 300
-    assert (project.path / "data/06_models/sample/srgan.safetensors").read_bytes() == before
+
+
+def test_a_benchmark_is_scored_beside_the_test_split(
+    finished: tuple[Project, Outcome], evaluated: Outcome
+) -> None:
+    project, _ = finished
+    evaluated.assert_success()
+    evaluation = json.loads((project.path / "data/08_reporting/sample/evaluation.json").read_text())
+    assert list(evaluation["sets"]) == ["test", "own"]
+    assert evaluation["lpips"] == {"available": False, "reason": "switched off by evaluate.lpips"}
+    own = evaluation["sets"]["own"]
+    assert own["images"] == 2
+    (skipped,) = own["skipped"]
+    assert skipped["image"] == "damaged.png"
+    assert "own: damaged.png is skipped" in " ".join(evaluated.output.split())
+    assert "own: 2 images" in evaluated.output
+    assert set(own["models"]) == {"bicubic", "srresnet", "srgan"}
+    for figures in own["models"].values():
+        low, high = figures["ci95"]["psnr_y"]
+        assert low < figures["psnr_y"] < high
+    assert "srgan - srresnet" in own["paired"]
+    spectra = pd.read_csv(project.path / "data/08_reporting/sample/spectra.csv")
+    assert set(spectra["set"]) == {"test", "own"}
+    assert set(spectra["model"]) == {"hr", "bicubic", "srresnet", "srgan"}
+
+
+def test_a_stage_alone_is_a_run_of_its_own(
+    finished: tuple[Project, Outcome], evaluated: Outcome
+) -> None:
+    evaluated.assert_success()
+    client = client_of(finished[0])
+    runs = client.search_runs([client.get_experiment_by_name("deepdepixelate").experiment_id])  # type: ignore[union-attr]
+    (run,) = [run for run in runs if run.data.tags["pipeline"] == "evaluate"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["evaluate.faces_shown"] == "2"
+    assert run.data.metrics["own.bicubic.psnr_y"] > 0
+    assert "test.srgan.ssim_y" in run.data.metrics
 
 
 def test_leaves_nothing_outside_its_folders(finished: tuple[Project, Outcome]) -> None:

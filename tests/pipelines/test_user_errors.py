@@ -63,6 +63,29 @@ def test_content_weights_that_are_missing_stop_the_chain_before_it_begins(
     assert not (project.path / "data/05_model_input").exists()
 
 
+def test_benchmarks_that_are_not_there_stop_the_chain_before_it_begins(
+    project: Project, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("images to follow")
+    for place, told in (("nowhere", "mine is not there"), (str(empty), "mine is empty")):
+        outcome = project.kedro("run", "--params", f"evaluate.benchmarks.mine={place}")
+        outcome.assert_readable_error(f"the benchmark {told}", place)
+        assert outcome.output.count(told) == 1
+        assert not (project.path / "data/05_model_input").exists()
+
+
+def test_bad_settings_of_the_evaluation_are_named_at_once(project: Project) -> None:
+    outcome = project.kedro(
+        "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.lpips=maybe"
+    )
+    outcome.assert_readable_error(
+        "a benchmark cannot be called test", "evaluate.lpips", "'auto', 'download' or 'off'"
+    )
+    assert not (project.path / "mlflow.db").exists()
+
+
 def test_unknown_pipeline_and_environment_are_named(project: Project) -> None:
     project.kedro("run", "--pipeline", "trian_gan").assert_readable_error(
         "no pipeline trian_gan", "degrade, evaluate, ingest, pretrain, train_gan"
