@@ -54,3 +54,19 @@ def enhance(
         click.echo(path)
     if outcome.failures:
         raise UserError(told(outcome))
+
+
+@commands.command(cls=ReadableErrors)
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "kind", default="onnx", type=click.Choice(["onnx"]), show_default=True)
+@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+def export(output: Path, kind: str, model: str, overwrite: bool) -> None:
+    """Write a generator to OUTPUT for another runtime."""
+    from deepdepixelate.enhancing.export import export_onnx
+    from deepdepixelate.models.pretrained import find_generator
+
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} is there already and was not overwritten (see --overwrite).")
+    export_onnx(find_generator(model), output)
+    click.echo(output)
