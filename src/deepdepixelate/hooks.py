@@ -13,7 +13,12 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import EvaluateParameters, TrainGanParameters, check_parameters
+from deepdepixelate.parameters import (
+    EvaluateParameters,
+    PretrainParameters,
+    TrainGanParameters,
+    check_parameters,
+)
 
 
 class ParameterHooks:
@@ -43,12 +48,18 @@ class PreflightHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Raise UserError where an input, a benchmark or a content loss's weights are missing."""
+        """Raise UserError where an input, a benchmark or weights to begin with are missing."""
         for name in sorted(pipeline.inputs()):
             if name.startswith("params:") or getattr(catalog.get(name), "optional", False):
                 continue
             if not catalog.exists(name):
                 raise UserError(_missing_input(name, catalog, run_params.get("env")))
+        if "params:pretrain" in pipeline.inputs():
+            settings = catalog.load("params:pretrain")
+            if isinstance(settings, PretrainParameters) and settings.start_from is not None:
+                from deepdepixelate.models.pretrained import find_generator
+
+                find_generator(settings.start_from)
         if "params:train_gan" in pipeline.inputs():
             settings = catalog.load("params:train_gan")
             if isinstance(settings, TrainGanParameters):

@@ -172,9 +172,12 @@ class PretrainParameters(Schedule):
 
     Attributes:
         generator: its size.
+        start_from: weights to begin with: srresnet or srgan, from the package, or a file; null for
+            random ones.
     """
 
     generator: GeneratorParameters
+    start_from: str | None
 
 
 class DiscriminatorParameters(_Section):

@@ -47,7 +47,7 @@ def training(**changes: Any) -> TrainingParameters:
 
 
 def for_pretrain(**changes: Any) -> PretrainParameters:
-    values = {**SCHEDULE, "generator": {"blocks": 1, "channels": 4}}
+    values = {**SCHEDULE, "generator": {"blocks": 1, "channels": 4}, "start_from": None}
     return PretrainParameters.model_validate(values | changes)
 
 
@@ -247,6 +247,49 @@ class TestSecondRun:
         pretrain(place.data, for_pretrain(**watching), training(log_every=1), journal)
 
         assert journal.updates == []
+
+
+class TestStartFrom:
+    def test_goes_on_from_weights_in_a_file(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "earlier.safetensors"
+        save_weights(path, pretrained)
+        still = {"updates": 1, "learning_rate": {"initial": 1e-12, "schedule": "constant"}}
+        weights, _ = pretrain(
+            place.fresh(), for_pretrain(start_from=str(path), **still), training(), Journal()
+        )
+        for name, tensor in pretrained.tensors.items():
+            if name.endswith(("weight", "bias")):
+                torch.testing.assert_close(weights.tensors[name], tensor, rtol=0, atol=1e-9)
+        assert weights.provenance["fingerprint"]["start_from"] == pretrained.digest
+
+    def test_other_weights_are_another_training(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "earlier.safetensors"
+        save_weights(path, pretrained)
+        first, _ = pretrain(
+            place.fresh(), for_pretrain(start_from=str(path)), training(), Journal()
+        )
+        save_weights(path, first)
+        second, _ = pretrain(
+            place.fresh(), for_pretrain(start_from=str(path)), training(), Journal()
+        )
+        assert second.digest != first.digest
+
+    def test_weights_of_another_architecture_are_refused(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "earlier.safetensors"
+        save_weights(path, pretrained)
+        wrong = for_pretrain(start_from=str(path), generator={"blocks": 2, "channels": 4})
+        with pytest.raises(UserError, match="1 blocks of 4 channels for 4x; the training asks for"):
+            pretrain(place.fresh(), wrong, training(), Journal())
+
+    def test_missing_weights_are_refused(self, place: Place) -> None:
+        with pytest.raises(UserError, match="there is no model nowhere"):
+            pretrain(place.fresh(), for_pretrain(start_from="nowhere"), training(), Journal())
 
 
 class TestTrainGan:

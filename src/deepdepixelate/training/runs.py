@@ -19,6 +19,7 @@ from deepdepixelate.models.perceptual import (
     PerceptualNetwork,
     load_vgg19_weights,
 )
+from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights, build_generator, digest
 from deepdepixelate.parameters import (
     PretrainParameters,
@@ -36,8 +37,14 @@ from deepdepixelate.training.pixels import fits_on_device
 from deepdepixelate.training.ranks import ALONE, Ranks
 from deepdepixelate.training.validation import Validator
 
-_NOT_IN_FINGERPRINT = {"validate_every", "validation_images", "checkpoint_every", "restart"}
-"""Settings of a stage that change what is watched and kept, but no weight."""
+_NOT_IN_FINGERPRINT = {
+    "validate_every",
+    "validation_images",
+    "checkpoint_every",
+    "restart",
+    "start_from",
+}
+"""Settings that change what is watched and kept, but no weight; and a name, whose digest counts."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +80,12 @@ def pretrain(
     architecture = GeneratorArchitecture(**settings.generator.model_dump(), scale=data.train.scale)
     with _seeded(training.seed):
         generator = Generator(architecture)
-    objective = PretrainObjective(generator, compute, ranks)
     fingerprint = _fingerprint("pretrain", data, settings, training, compute)
+    if settings.start_from is not None:
+        start = initial_weights(settings.start_from, architecture)
+        generator = build_generator(start)
+        fingerprint["start_from"] = start.digest
+    objective = PretrainObjective(generator, compute, ranks)
     stage = _Stage("pretrain", objective, data, settings, training, compute, fingerprint)
     history = stage.run(log, run, ranks)
     return _generator_weights(objective.result, fingerprint), history
@@ -135,6 +146,23 @@ def train_gan(
         provenance={"fingerprint": fingerprint},
     )
     return _generator_weights(objective.result, fingerprint), discriminator_weights, history
+
+
+def initial_weights(name: str, architecture: GeneratorArchitecture) -> Weights:
+    """Weights that a training begins with.
+
+    Raises:
+        UserError: they cannot be found or read, or are of another architecture.
+    """
+    weights = find_generator(name)
+    found = build_generator(weights).architecture
+    if found != architecture:
+        raise UserError(
+            f"the weights {name} (pretrain.start_from) are of {found.blocks} blocks of "
+            f"{found.channels} channels for {found.scale}x; the training asks for "
+            f"{architecture.blocks} of {architecture.channels} for {architecture.scale}x."
+        )
+    return weights
 
 
 def content_network(settings: TrainGanParameters) -> PerceptualNetwork | None:
