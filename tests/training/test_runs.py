@@ -361,6 +361,19 @@ class TestTrainGan:
         assert journal.updates == [2, 4]
         assert second.digest != first.digest
 
+    def test_the_same_vgg_weights_elsewhere_are_the_same_training(
+        self, place: Place, pretrained: Weights, vgg_file: Path
+    ) -> None:
+        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
+        train_gan(place.data, pretrained, settings, training(), Journal())
+        moved = vgg_file.rename(vgg_file.with_name("moved.safetensors"))
+        journal = Journal()
+        settings = for_gan(content="vgg22", vgg_weights=moved)
+        weights, _, _ = train_gan(place.data, pretrained, settings, training(), journal)
+
+        assert journal.updates == []
+        assert str(moved) not in str(weights.provenance)
+
     def test_other_pretrained_weights_are_another_training(
         self, place: Place, pretrained: Weights
     ) -> None:

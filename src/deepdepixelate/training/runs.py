@@ -43,8 +43,10 @@ _NOT_IN_FINGERPRINT = {
     "checkpoint_every",
     "restart",
     "start_from",
+    "vgg_weights",
 }
-"""Settings that change what is watched and kept, but no weight; and a name, whose digest counts."""
+"""Settings that change what is watched and kept, but no weight; and names of weights, whose digests
+count instead, wherever the files lie."""
 
 logger = logging.getLogger(__name__)
 
