@@ -16,7 +16,7 @@ def commands() -> None:
 @commands.command(cls=ReadableErrors)
 @click.argument("photographs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
+@click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option("--tile", default=256, show_default=True, type=click.IntRange(min=16))
 @click.option("--max-megapixels", default=24.0, show_default=True, help="Refuse larger ones.")
@@ -59,7 +59,7 @@ def enhance(
 @commands.command(cls=ReadableErrors)
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--format", "kind", default="onnx", type=click.Choice(["onnx"]), show_default=True)
-@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
+@click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 def export(output: Path, kind: str, model: str, overwrite: bool) -> None:
     """Write a generator to OUTPUT for another runtime."""
