@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 METRICS = ("psnr_y", "ssim_y", "high_frequency_ratio", "lpips")
 """Columns of the scores, where there are such."""
@@ -96,7 +96,7 @@ def mean_with_interval(values: NDArray[np.float64]) -> tuple[float | None, list[
     mean = float(np.mean(finite))
     if len(finite) < 2:
         return mean, None
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1)
+    quantile = stdtrit(len(finite) - 1, (1 + CONFIDENCE) / 2)
     half = float(quantile * np.std(finite, ddof=1) / math.sqrt(len(finite)))
     return mean, [mean - half, mean + half]
 

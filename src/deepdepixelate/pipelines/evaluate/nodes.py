@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from deepdepixelate import tracking
-from deepdepixelate.evaluation import comparison, report, scoring, statistics
+from deepdepixelate.evaluation import comparison, scoring, statistics
 from deepdepixelate.evaluation.benchmarks import Benchmark
 from deepdepixelate.evaluation.perceptual_distance import find_perceptual_distance
 from deepdepixelate.evaluation.protocol import describe_protocol
@@ -113,6 +113,8 @@ def write_report(
     parameters: EvaluateParameters,
 ) -> str:
     """The evaluation as one HTML page that opens without a network."""
+    from deepdepixelate.evaluation import report  # matplotlib takes its time; only here is it needed
+
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
     examples = []
