@@ -78,7 +78,9 @@ class _Grid:
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int) -> _Grid:
-    window = np.outer(np.hanning(height + 1)[:-1], np.hanning(width + 1)[:-1])  # periodic
+    from scipy.signal.windows import hann  # its package takes long to import
+
+    window = np.outer(hann(height, sym=False), hann(width, sym=False))
     window /= np.sqrt(np.sum(window**2))  # so that white noise has its variance as power anywhere
     frequency = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width))
     ring = np.minimum(frequency * (2 * BINS), BINS).astype(np.intp)  # beyond 0.5: the last, unused

@@ -113,7 +113,9 @@ def write_report(
     parameters: EvaluateParameters,
 ) -> str:
     """The evaluation as one HTML page that opens without a network."""
-    from deepdepixelate.evaluation import report  # matplotlib takes its time; only here is it needed
+    from deepdepixelate.evaluation import (
+        report,  # matplotlib takes its time; only here is it needed
+    )
 
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)

@@ -1,0 +1,45 @@
+"""Every parameter that a person can change, with its type and its bounds; values are in ``conf/``.
+
+Kedro makes these objects from ``conf/*/parameters_*.yml`` and ``--params`` by the type hints of the
+nodes; ``check_parameters`` checks all of them, and names the allowed ones, before any stage runs.
+"""
+
+from deepdepixelate.parameters.checking import (
+    Parameters,
+    check_parameters,
+)
+from deepdepixelate.parameters.data import (
+    DegradeParameters,
+    IngestParameters,
+)
+from deepdepixelate.parameters.results import (
+    BenchmarkFolders,
+    EnhanceParameters,
+    EvaluateParameters,
+)
+from deepdepixelate.parameters.training import (
+    DiscriminatorParameters,
+    GeneratorParameters,
+    LearningRate,
+    PretrainParameters,
+    Schedule,
+    TrainGanParameters,
+    TrainingParameters,
+)
+
+__all__ = [
+    "BenchmarkFolders",
+    "DegradeParameters",
+    "DiscriminatorParameters",
+    "EnhanceParameters",
+    "EvaluateParameters",
+    "GeneratorParameters",
+    "IngestParameters",
+    "LearningRate",
+    "Parameters",
+    "PretrainParameters",
+    "Schedule",
+    "TrainGanParameters",
+    "TrainingParameters",
+    "check_parameters",
+]

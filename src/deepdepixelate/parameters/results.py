@@ -1,0 +1,88 @@
+"""Parameters of what is done with trained generators: evaluation, and enlarging photographs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from deepdepixelate.parameters.types import Count, Section
+
+
+class BenchmarkFolders(Section):
+    """Where a benchmark's images are; a path alone stands for ``hr``.
+
+    Attributes:
+        hr: folder of HR images of any size, or one that holds such a folder named HR.
+        lr: folder of LR images named as the HR ones (or with x4 and the like added); null to make
+            them with the project's own bicubic kernel.
+    """
+
+    hr: Path
+    lr: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"hr": value} if isinstance(value, str | Path) else value
+
+
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+class EvaluateParameters(Section):
+    """Scoring, the comparison picture and the report.
+
+    Attributes:
+        batch_size: images enlarged at a time.
+        border: pixels left out at each side; null for as many as the scale.
+        faces_shown: test images in the comparison picture.
+        examples_shown: test images in the report, of the best, the median and the worst ones each.
+        device: auto, cpu, cuda, cuda:1, mps.
+        benchmarks: sets of images to score beside the test split, by name.
+        lpips: auto takes AlexNet's weights if they were downloaded before, download fetches them
+            (233 MB), off does without.
+    """
+
+    batch_size: Count
+    border: Annotated[int, Field(ge=0)] | None
+    faces_shown: Count
+    examples_shown: Count
+    device: str
+    benchmarks: dict[SetName, BenchmarkFolders]
+    lpips: Literal["auto", "download", "off"]
+
+    @field_validator("lpips", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, lpips: Any) -> Any:
+        return "off" if lpips is False else lpips  # what YAML makes of a plain off
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _test_is_taken(cls, benchmarks: dict[str, BenchmarkFolders]) -> dict[str, BenchmarkFolders]:
+        if "test" in map(str.lower, benchmarks):
+            raise ValueError("a benchmark cannot be called test: that is the test split")
+        return benchmarks
+
+
+class EnhanceParameters(Section):
+    """Enlarging a person's photographs.
+
+    Attributes:
+        input: a photograph, or a folder of them.
+        output: folder for the enlarged ones.
+        model: srgan or srresnet, from the package; or a file of a generator's weights.
+        tile: side of the tiles that are enlarged at a time, in pixels of the photograph.
+        max_pixels: photographs of more pixels are refused.
+        overwrite: replace files that are there already.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
+    """
+
+    input: Path | None
+    output: Path | None
+    model: str
+    tile: Annotated[int, Field(ge=16)]
+    max_pixels: Count
+    overwrite: bool
+    device: str
+    precision: Literal["auto", "bf16", "fp32"]

@@ -1,0 +1,158 @@
+"""Parameters of both trainings."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from deepdepixelate.models.discriminator import SHRINKING
+from deepdepixelate.parameters.types import Count, Fraction, Positive, Section
+
+
+class TrainingParameters(Section):
+    """What both trainings share.
+
+    Attributes:
+        seed: of the weights and of the crops; equal seeds give equal runs on one machine.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
+        deterministic: on a GPU, only kernels that give the same bits each time; slower.
+        compile: fuse the networks with torch.compile; auto does on a CUDA GPU, by itself and not
+            deterministic. Where compiling fails, training goes on without it.
+        log_every: updates between two points of the curves.
+        batch_norm_updates: training batches from which the batch-norm statistics of the final
+            generator are estimated anew; 0 keeps the running ones.
+        checkpoints_kept: the newest checkpoints that stay, beside the best one.
+        devices: processes on this host, a GPU each: a number, or auto for all GPUs (one on a CPU).
+        hosts: how many hosts train together.
+        rendezvous: HOST:PORT where several hosts meet; HOST is this one.
+        max_restarts: how often the processes are started again after one of them died.
+        sync_batch_norm: batch-norm statistics of the whole batch, not of each process's share.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    device: str
+    precision: Literal["auto", "bf16", "fp32"]
+    deterministic: bool
+    compile: Literal["auto"] | bool
+    log_every: Count
+    batch_norm_updates: Annotated[int, Field(ge=0)]
+    checkpoints_kept: Count
+    devices: Literal["auto"] | Count
+    hosts: Count
+    rendezvous: str | None
+    max_restarts: Annotated[int, Field(ge=0)]
+    sync_batch_norm: bool
+
+    @model_validator(mode="after")
+    def _hosts_have_a_meeting_point(self) -> "TrainingParameters":
+        if self.hosts > 1 and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous or ""):
+            raise ValueError(
+                "several hosts need training.rendezvous=HOST:PORT, HOST being this one"
+            )
+        return self
+
+
+class LearningRate(Section):
+    """Adam's learning rate over the updates of a training.
+
+    Attributes:
+        initial: the rate at the first update.
+        schedule: constant; cosine, to zero at the last update; or steps.
+        decay_at: for steps: the fractions of all updates at which the rate is multiplied.
+        decay_factor: for steps: by what.
+    """
+
+    initial: Positive
+    schedule: Literal["constant", "cosine", "steps"]
+    decay_at: tuple[Fraction, ...] = ()
+    decay_factor: Positive = 0.1
+
+
+class GeneratorParameters(Section):
+    """The generator's size; its scale is that of the data.
+
+    Attributes:
+        blocks: residual blocks, 16 in the paper.
+        channels: feature channels, 64 in the paper.
+    """
+
+    blocks: Count
+    channels: Count
+
+
+class Schedule(Section):
+    """What a training repeats, and how often.
+
+    Attributes:
+        updates: optimisation steps in all.
+        batch_size: crops an update.
+        crop_size: side of the square HR crops, in pixels; a multiple of the scale.
+        learning_rate: see LearningRate.
+        validate_every: updates between two validations.
+        validation_images: images of the val split that are used for it, the first ones.
+        checkpoint_every: updates between two checkpoints.
+        restart: begin anew where this very training has left checkpoints, or has finished.
+    """
+
+    updates: Count
+    batch_size: Count
+    crop_size: Count
+    learning_rate: LearningRate
+    validate_every: Count
+    validation_images: Count
+    checkpoint_every: Count
+    restart: bool
+
+
+class PretrainParameters(Schedule):
+    """MSE-only training of the generator (SRResNet); see also its base.
+
+    Attributes:
+        generator: its size.
+        start_from: weights to begin with: srresnet or srgan, from the package, or a file; null for
+            random ones.
+    """
+
+    generator: GeneratorParameters
+    start_from: str | None
+
+
+class DiscriminatorParameters(Section):
+    """The discriminator's size.
+
+    Attributes:
+        channels: feature channels of the first layer, 64 in the paper.
+        dense: units of the hidden dense layer, 1024 in the paper.
+    """
+
+    channels: Count
+    dense: Count
+
+
+class TrainGanParameters(Schedule):
+    """Adversarial training of the generator (SRGAN); see also its base.
+
+    Attributes:
+        discriminator: its size.
+        content: the content loss: mse, or VGG19 features at vgg22 or vgg54.
+        vgg_weights: file with the VGG19 weights; null for torchvision's own.
+        vgg_feature_scale: factor on the features; null for 1/12.75 (vgg54) or 1 (vgg22).
+        adversarial_weight: factor on the adversarial loss, 1e-3 in the paper.
+        ema_decay: of the averaged generator that is kept; 0 keeps the last one as it is.
+    """
+
+    discriminator: DiscriminatorParameters
+    content: Literal["mse", "vgg22", "vgg54"]
+    vgg_weights: Path | None
+    vgg_feature_scale: Positive | None
+    adversarial_weight: Annotated[float, Field(ge=0)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("crop_size")
+    @classmethod
+    def _crop_suits_the_discriminator(cls, crop_size: int) -> int:
+        if crop_size % SHRINKING:
+            raise ValueError(f"crop_size must be a multiple of {SHRINKING}, not {crop_size}")
+        return crop_size
