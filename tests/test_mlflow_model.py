@@ -208,9 +208,7 @@ def test_a_registered_model_predicts_bit_for_bit(served: Any, run_id: str) -> No
 def test_a_served_model_answers_requests(served: Any) -> None:
     def answer(inputs: Any) -> Any:
         request = json.dumps({"inputs": inputs}), "application/json"
-        response = scoring_server.invocations(  # type: ignore[no-untyped-call]
-            *request, served, served.input_schema
-        )
+        response = scoring_server.invocations(*request, served, served.input_schema)
         assert response.status == 200
         return json.loads(response.response)["predictions"]
 

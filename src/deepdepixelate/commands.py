@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from deepdepixelate.console import ReadableErrors
+from deepdepixelate.enhancing import MEGAPIXELS, TILE
 from deepdepixelate.errors import UserError
 
 
@@ -18,8 +19,8 @@ def commands() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
-@click.option("--tile", default=256, show_default=True, type=click.IntRange(min=16))
-@click.option("--max-megapixels", default=24.0, show_default=True, help="Refuse larger ones.")
+@click.option("--tile", default=TILE, show_default=True, type=click.IntRange(min=16))
+@click.option("--max-megapixels", default=MEGAPIXELS, show_default=True, help="Refuse larger ones.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--precision", default="auto", type=click.Choice(["auto", "bf16", "fp32"]))
 def enhance(
@@ -58,10 +59,10 @@ def enhance(
 
 @commands.command(cls=ReadableErrors)
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--format", "kind", default="onnx", type=click.Choice(["onnx"]), show_default=True)
+@click.option("--format", type=click.Choice(["onnx"]), default="onnx", expose_value=False)
 @click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
-def export(output: Path, kind: str, model: str, overwrite: bool) -> None:
+def export(output: Path, model: str, overwrite: bool) -> None:
     """Write a generator to OUTPUT for another runtime."""
     from deepdepixelate.enhancing.export import export_onnx
     from deepdepixelate.models.pretrained import find_generator

@@ -28,7 +28,8 @@ class ReadableErrors(click.Command):
         except Exception as error:
             for cause in _causes(error):
                 if message := self.explain(cause):
-                    raise _Told(message, getattr(cause, "exit_code", 1)) from error
+                    click.ClickException(message).show()
+                    raise SystemExit(getattr(cause, "exit_code", 1)) from error
             raise
 
     def explain(self, error: BaseException) -> str | None:
@@ -45,12 +46,6 @@ class ReadableErrors(click.Command):
 
     def clean_up(self) -> None:
         """What else to do when the command is stopped."""
-
-
-class _Told(click.ClickException):
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # click reads the instance
 
 
 class _Terminated(KeyboardInterrupt):

@@ -166,14 +166,17 @@ class SummaryHooks:
 def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
     from rich.table import Table
 
+    caption = "± 95 % confidence; detail: high-frequency energy, of the original's"
     tables = []
     for set_name, of_set in evaluation["sets"].items():
         border = evaluation["protocol"]["border"]
         title = f"{set_name}: {of_set['images']} images, luma, border {border}"
-        caption = "± 95 % confidence; detail: high-frequency energy, of the original's"
         table = Table("model", title=title, caption=caption)
-        shown = {"PSNR / dB": ("psnr_y", 2), "SSIM": ("ssim_y", 4)}
-        shown["detail"] = ("high_frequency_ratio", 2)
+        shown = {
+            "PSNR / dB": ("psnr_y", 2),
+            "SSIM": ("ssim_y", 4),
+            "detail": ("high_frequency_ratio", 2),
+        }
         if any(values.get("lpips") is not None for values in of_set["models"].values()):
             shown["LPIPS"] = ("lpips", 3)
         for column in shown:

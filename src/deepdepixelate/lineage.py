@@ -16,6 +16,7 @@ from mlflow.entities import LoggedModelInput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.types import Schema, TensorSpec
 
+from deepdepixelate.evaluation.benchmarks import hr_folder
 from deepdepixelate.imaging.photographs import image_files
 from deepdepixelate.imaging.shards import ImagePairs
 
@@ -25,7 +26,7 @@ CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
 """What MLflow calls the use of each split."""
 
 
-class ImageSet(Dataset):  # type: ignore[misc, unused-ignore]
+class ImageSet(Dataset):
     """A set of HR images and their LR, as MLflow lists it: described, not read.
 
     ``digest`` is the beginnings of the HR and the LR digest, as MLflow keeps 36 characters.
@@ -36,7 +37,7 @@ class ImageSet(Dataset):  # type: ignore[misc, unused-ignore]
     ) -> None:
         self._profile = {**profile, "hr_digest": hr_digest, "lr_digest": lr_digest}
         source = get_dataset_source_from_json(json.dumps({"uri": str(directory)}), "local")
-        super().__init__(source, name, f"{hr_digest[:16]}-{lr_digest[:16]}")
+        super().__init__(source, name)
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -49,7 +50,7 @@ class ImageSet(Dataset):  # type: ignore[misc, unused-ignore]
         return TensorDatasetSchema(features=_images("lr", lr), targets=_images("hr", hr))
 
     def _compute_digest(self) -> str:
-        raise NotImplementedError  # it is always given
+        return "-".join(self._profile[kind][:16] for kind in ("hr_digest", "lr_digest"))
 
     def to_dict(self) -> dict[str, str]:
         return {
@@ -80,8 +81,7 @@ def describe_pairs(dataset: str, pairs: ImagePairs) -> ImageSet:
 def describe_benchmark(name: str, folders: Mapping[str, Any], scale: int) -> ImageSet:
     """A benchmark's folders (``hr``, ``lr`` or None), named as it is; its files are hashed."""
     directory = Path(folders["hr"])
-    inner = directory / "HR"
-    hr = image_files(inner if inner.is_dir() else directory)
+    hr = image_files(hr_folder(directory))
     lr = None if folders["lr"] is None else image_files(Path(folders["lr"]))
     made = f"made from HR, {scale}x smaller"
     return ImageSet(

@@ -18,6 +18,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from deepdepixelate.imaging.photographs import UnreadableImageError, decoding
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
 from deepdepixelate.training.device import find_device
@@ -112,13 +113,11 @@ def _decode(encoded: bytes | bytearray | memoryview | str, name: str) -> NDArray
         except (binascii.Error, ValueError):
             raise _error(f"{name} is text but not base64 of an image") from None
     try:
-        with Image.open(BytesIO(encoded)) as image:
+        with decoding(), Image.open(BytesIO(encoded)) as image:
             upright = ImageOps.exif_transpose(image)
             mode = upright.mode
             pixels = np.array(upright)
-    except Image.DecompressionBombError:
-        raise _error(f"{name} has too many pixels to be decoded safely") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except UnreadableImageError as error:
         raise _error(f"{name} is damaged or no image: {error}") from None
     if mode != "RGB":
         raise _error(f"{name} is of mode {mode}: RGB is needed, without gray, palette or alpha")

@@ -20,6 +20,7 @@ from mlflow.utils import logging_utils
 from PIL import Image
 
 import deepdepixelate
+from deepdepixelate.errors import first_line
 from deepdepixelate.lineage import add_metrics
 from deepdepixelate.models.generator import GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, save_weights
@@ -57,8 +58,9 @@ def register_generator(generator: str, weights: Weights, dataset: str) -> None:
         client.update_registered_model(name, _describe_model(generator, name, dataset))
         client.update_model_version(name, version, _describe_version(weights, dataset))
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        logger.warning("%s could not be registered in MLflow as %s: %s", generator, name, reason)
+        logger.warning(
+            "%s could not be registered in MLflow as %s: %s", generator, name, first_line(error)
+        )
 
 
 def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> LoggedModel:
@@ -173,10 +175,10 @@ def _updates(weights: Weights) -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without MLflow's messages."""
-    logging_utils.disable_logging()  # type: ignore[no-untyped-call]
+    logging_utils.disable_logging()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging_utils.enable_logging()  # type: ignore[no-untyped-call]
+        logging_utils.enable_logging()

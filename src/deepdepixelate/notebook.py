@@ -24,7 +24,7 @@ def require(catalog: DataCatalog, names: Sequence[str], environment: str) -> Non
     Raises:
         UserError: a dataset is not there.
     """
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     if shell is not None:
         shell.set_custom_exc((UserError,), _tell)
     missing = [name for name in names if not catalog.exists(name)]

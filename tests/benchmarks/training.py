@@ -164,12 +164,20 @@ def mlflow_log(work: Path, stage: str) -> Log:
 def our_objective(
     stage: str, parameters: Parameters, compute: Compute
 ) -> PretrainObjective | AdversarialObjective:
-    generator, discriminator = networks(parameters)
+    architecture = GeneratorArchitecture(
+        **parameters.pretrain.generator.model_dump(), scale=parameters.degrade.scale
+    )
+    generator = Generator(architecture)
     if stage == "pretrain":
         return PretrainObjective(generator, compute)
     weight, decay = parameters.train_gan.adversarial_weight, parameters.train_gan.ema_decay
     return AdversarialObjective(
-        generator, discriminator, None, compute, adversarial_weight=weight, ema_decay=decay
+        generator,
+        our_discriminator(parameters),
+        None,
+        compute,
+        adversarial_weight=weight,
+        ema_decay=decay,
     )
 
 
@@ -254,10 +262,8 @@ def plain_training(
         num_workers=workers(),
         pin_memory=device.type == "cuda",
     )
-    _, discriminator = networks(parameters)
-    generator = PlainGenerator(parameters)
-    generator.to(device)
-    discriminator.to(device)
+    generator = PlainGenerator(parameters).to(device)
+    discriminator = our_discriminator(parameters).to(device)
     rate = getattr(parameters, stage).learning_rate.initial
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=rate)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=rate)
@@ -367,14 +373,13 @@ def celeba_parameters() -> Parameters:
     return check_parameters({str(name): value for name, value in merged.items()})
 
 
-def networks(parameters: Parameters) -> tuple[Generator, Discriminator]:
-    generator = GeneratorArchitecture(
-        **parameters.pretrain.generator.model_dump(), scale=parameters.degrade.scale
+def our_discriminator(parameters: Parameters) -> Discriminator:
+    settings = parameters.train_gan
+    return Discriminator(
+        DiscriminatorArchitecture(
+            **settings.discriminator.model_dump(), crop_size=settings.crop_size
+        )
     )
-    discriminator = DiscriminatorArchitecture(
-        **parameters.train_gan.discriminator.model_dump(), crop_size=parameters.train_gan.crop_size
-    )
-    return Generator(generator), Discriminator(discriminator)
 
 
 def write_images(work: Path, parameters: Parameters) -> ImagePairs:

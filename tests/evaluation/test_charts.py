@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from deepdepixelate.evaluation.charts import (
-    COLORS,
     MOST_POINTS,
     Line,
     color_of,
@@ -14,6 +13,7 @@ from deepdepixelate.evaluation.charts import (
     line_chart,
     number,
 )
+from deepdepixelate.evaluation.inline_svg import COLORS
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,13 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import (
-    FP32,
-    assert_equal,
-    smooth_images,
-    tiny_discriminator,
-    tiny_generator,
-)
+from tiny_training import adversarial, assert_equal, pretraining, smooth_images
 from torch import Tensor
 
 from deepdepixelate.training.compilation import COMPILED, compile_networks
@@ -27,21 +21,6 @@ def batch(seed: int) -> Batch:
     hr = smooth_images(2, height=16, width=16, seed=seed)
     lr = hr[:, ::4, ::4].copy()
     return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
-
-
-def pretraining() -> PretrainObjective:
-    return PretrainObjective(tiny_generator(), FP32)
-
-
-def adversarial() -> AdversarialObjective:
-    return AdversarialObjective(
-        tiny_generator(),
-        tiny_discriminator(),
-        None,
-        FP32,
-        adversarial_weight=1e-2,
-        ema_decay=0.5,
-    )
 
 
 def losses(objective: AnyObjective, steps: int) -> list[float]:

@@ -9,12 +9,11 @@ import pytest
 import torch
 from tiny_training import (
     CPU,
-    FP32,
     Payload,
+    adversarial,
     assert_equal,
+    pretraining,
     smooth_images,
-    tiny_discriminator,
-    tiny_generator,
     write_pairs,
 )
 from torch import Tensor
@@ -27,9 +26,7 @@ from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.loop import Plan, learning_rate_at, train
 from deepdepixelate.training.objectives import (
-    AdversarialObjective,
     Objective,
-    PretrainObjective,
 )
 from deepdepixelate.training.validation import Validator
 
@@ -50,21 +47,6 @@ NOTED = [4, 5, 8, 10, 12]
 
 class InterruptionError(Exception):
     """A power failure, a Ctrl-C, a killed job."""
-
-
-def pretraining() -> Objective:
-    return PretrainObjective(tiny_generator(), FP32)
-
-
-def adversarial() -> Objective:
-    return AdversarialObjective(
-        tiny_generator(),
-        tiny_discriminator(),
-        None,
-        FP32,
-        adversarial_weight=1e-2,
-        ema_decay=0.8,
-    )
 
 
 class Observed:

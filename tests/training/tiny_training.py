@@ -20,6 +20,7 @@ from deepdepixelate.imaging.shards import (
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.training.device import Compute
+from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, bf16=False)
@@ -72,6 +73,21 @@ def tiny_generator(seed: int = 0, *, channels: int = 8, scale: int = 4) -> Gener
 def tiny_discriminator(seed: int = 0, *, crop_size: int = 16) -> Discriminator:
     torch.manual_seed(seed)
     return Discriminator(DiscriminatorArchitecture(channels=4, dense=8, crop_size=crop_size))
+
+
+def pretraining() -> PretrainObjective:
+    return PretrainObjective(tiny_generator(), FP32)
+
+
+def adversarial() -> AdversarialObjective:
+    return AdversarialObjective(
+        tiny_generator(),
+        tiny_discriminator(),
+        None,
+        FP32,
+        adversarial_weight=1e-2,
+        ema_decay=0.8,
+    )
 
 
 def vgg22_weights(seed: int = 0) -> dict[str, Tensor]:

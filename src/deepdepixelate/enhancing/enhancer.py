@@ -7,15 +7,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepdepixelate.enhancing import TILE
 from deepdepixelate.enhancing.photographs import Photograph
 from deepdepixelate.enhancing.tiles import Tile, tiles
 from deepdepixelate.models.folded import FoldedGenerator, reach
 from deepdepixelate.models.generator import from_pixels, to_pixels
 from deepdepixelate.models.weights import Weights, build_generator
 from deepdepixelate.training.device import choose_compute
-
-TILE = 256
-"""Side of a tile in LR pixels, before its overlap; about 400 MiB with the paper's generator."""
 
 
 class Enhancer:

@@ -9,9 +9,9 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
-from deepdepixelate.imaging.photographs import UnreadableImageError, to_rgb
+from deepdepixelate.imaging.photographs import UnreadableImageError, decoding, to_rgb
 
 with suppress(ImportError):  # HEIC, where a person has installed Pillow's plugin for it
     from pillow_heif import register_heif_opener
@@ -65,19 +65,16 @@ def read_photograph(source: Path | IO[bytes], *, max_pixels: int) -> Photograph:
                 return read_photograph(file, max_pixels=max_pixels)
         except OSError as error:
             raise UnreadableImageError(f"cannot be read: {error.strerror or error}") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked here, lower
-            image = Image.open(source)
+    with decoding():
+        try:
+            with warnings.catch_warnings():  # the limit is checked here, and lower
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(source)
+        except Image.DecompressionBombError:
+            raise UnreadableImageError(_too_large(max_pixels)) from None
         with image:
             _check(image, max_pixels)
             return _convert(image)
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image that can be read") from None
-    except Image.DecompressionBombError:
-        raise UnreadableImageError(_too_large(max_pixels)) from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        raise UnreadableImageError(f"damaged image: {error}") from error
 
 
 def _check(image: Image.Image, max_pixels: int) -> None:

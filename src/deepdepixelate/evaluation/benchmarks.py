@@ -53,8 +53,7 @@ class Benchmark:
         self.skipped: list[dict[str, str]] = []
         self._name = name
         self._border = scale if border is None else border
-        inner = folders.hr / "HR"
-        self._hr = _images(name, inner if inner.is_dir() else folders.hr)
+        self._hr = _images(name, hr_folder(folders.hr))
         self._lr = None
         if folders.lr is not None:
             self._lr = {path.stem: path for path in _images(name, folders.lr)}
@@ -113,6 +112,12 @@ class Benchmark:
     def _lr_stems(self, stem: str) -> tuple[str, ...]:
         """``baby`` or, as in the field's archives, ``babyx4``."""
         return stem, f"{stem}x{self.scale}"
+
+
+def hr_folder(directory: Path) -> Path:
+    """Where a benchmark's HR images are: in the folder named, or in one called ``HR`` in it."""
+    inner = directory / "HR"
+    return inner if inner.is_dir() else directory
 
 
 def _images(name: str, directory: Path) -> list[Path]:

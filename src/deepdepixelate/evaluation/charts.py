@@ -1,18 +1,11 @@
-"""Charts as inline SVG for an HTML page: no file, no script, no global state, the same every time.
-
-Colours are CSS variables with a fallback, so that a page can give each its own value for a light
-and a dark background. Text stays text.
-"""
+"""Charts as inline SVG for an HTML page: no file, no script, no global state, ever the same."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from io import StringIO
 from typing import Any
-from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -22,18 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-COLORS = {
-    "ink": "#3a4350",
-    "grid": "#dfe3e8",
-    "hr": "#1d2530",
-    "bicubic": "#7a8391",
-    "srresnet": "#1667c7",
-    "srgan": "#c2500d",
-    "other-1": "#157f52",
-    "other-2": "#7b46c9",
-    "other-3": "#a3386c",
-}
-"""Names of the colours, and what they are where no style sheet sets ``--chart-<name>``."""
+from deepdepixelate.evaluation.inline_svg import COLORS, STAND_INS, as_inline
 
 MOST_POINTS = 400
 """Points of a line: as many as its chart has pixels. More are averaged."""
@@ -60,11 +42,6 @@ _STYLE: Any = {
 _DASHES = {"hr": "-", "bicubic": (0, (1, 1.6)), "srresnet": "-", "srgan": (0, (5, 1.8))}
 _TICKS = (1, 2, 5, 10)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_COORDINATES = {"d", "x", "y", "width", "height", "transform"}
-_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-# matplotlib knows no CSS variables: it draws in colours that stand for them.
-_STAND_INS = {name: f"#0101{index:02x}" for index, name in enumerate(COLORS)}
 
 
 @dataclass(frozen=True)
@@ -128,7 +105,7 @@ def line_chart(
             axes.plot(
                 x,
                 y,
-                color=_STAND_INS[line.color],
+                color=STAND_INS[line.color],
                 linestyle=_DASHES.get(line.color, "-") if len(drawn) > 1 else "-",
                 marker="o" if line.dots or len(x) == 1 else None,
                 markersize=3.5,
@@ -140,18 +117,18 @@ def line_chart(
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=_TICKS))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         if vertical is not None:
-            axes.axvline(vertical[0], color=_STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(vertical[0], color=STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
             axes.annotate(
                 vertical[1],
                 (vertical[0], 1.02),
                 xycoords=("data", "axes fraction"),
                 ha="center",
                 annotation_clip=False,
-                color=_STAND_INS["ink"],
+                color=STAND_INS["ink"],
                 fontsize=10,
             )
         if horizontal is not None:
-            axes.axhline(horizontal, color=_STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
+            axes.axhline(horizontal, color=STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
         return _finish(figure, axes, key, description, x_label, y_label, legend=len(drawn) > 1)
 
 
@@ -183,7 +160,7 @@ def histogram(
     with _axes() as (figure, axes):
         for label, (color, each) in finite.items():
             counts, _ = np.histogram(each, edges)
-            stand_in = _STAND_INS[color]
+            stand_in = STAND_INS[color]
             axes.stairs(counts, edges, fill=True, color=stand_in, alpha=0.16, linewidth=0)
             axes.stairs(
                 counts,
@@ -194,7 +171,7 @@ def histogram(
                 label=label,
             )
         if zero:
-            axes.axvline(0, color=_STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(0, color=STAND_INS["ink"], linewidth=1, linestyle=(0, (4, 3)))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS, integer=True))
         return _finish(figure, axes, key, description, x_label, "images", legend=True)
 
@@ -258,7 +235,7 @@ def _axes() -> Iterator[tuple[Figure, Axes]]:
         figure = Figure(figsize=_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        axes.grid(color=_STAND_INS["grid"], linewidth=0.8)
+        axes.grid(color=STAND_INS["grid"], linewidth=0.8)
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
@@ -275,51 +252,16 @@ def _finish(
     *,
     legend: bool,
 ) -> str:
-    ink = _STAND_INS["ink"]
+    ink = STAND_INS["ink"]
     axes.set_xlabel(x_label, color=ink)
     axes.set_ylabel(y_label, color=ink)
     axes.tick_params(which="both", colors=ink, length=0)
     for spine in axes.spines.values():
-        spine.set_color(_STAND_INS["grid"])
+        spine.set_color(STAND_INS["grid"])
     if legend:
         figure.legend(loc="outside upper left", ncols=4, frameon=False, labelcolor=ink)
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
     written = StringIO()
     figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return _as_inline(written.getvalue(), key, description)
-
-
-def _as_inline(document: str, key: str, description: str) -> str:
-    """An SVG document as an element of a page: own ids, its colours variables, nothing global."""
-    ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(document)  # noqa: S314 (made by matplotlib just now)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)
-    for element in root.iter():
-        if (name := element.attrib.pop("id", None)) is not None:
-            element.set("id", f"{key}-{name}")
-        if (target := element.attrib.pop(f"{{{_XLINK}}}href", None)) is not None:
-            element.set("href", f"#{key}-{target.removeprefix('#')}")
-        for name in _COORDINATES.intersection(element.attrib):
-            element.set(name, _LONG_NUMBER.sub(_shortened, element.attrib[name]))
-    root.attrib = {
-        "viewBox": root.attrib["viewBox"],
-        "role": "img",
-        "aria-label": "\0",  # filled in last, so that nothing is replaced in it
-        "class": "chart",
-        "style": "stroke-linejoin: round; stroke-linecap: butt",
-    }
-    svg = ElementTree.tostring(root, encoding="unicode")
-    svg = svg.replace("url(#", f"url(#{key}-")
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    svg = re.sub(r"\s*\n\s*", " ", svg)
-    for name, stand_in in _STAND_INS.items():
-        svg = svg.replace(stand_in, f"var(--chart-{name}, {COLORS[name]})")
-    return svg.replace("\0", escape(description, quote=True))
-
-
-def _shortened(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}"
+    return as_inline(written.getvalue(), key, description)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepdepixelate.errors import first_line
+
 BACKBONE = "alexnet-owt-7be5be79.pth"
 
 _SMALLEST = 31
@@ -62,8 +64,7 @@ def find_perceptual_distance(mode: Mode, device: torch.device) -> PerceptualDist
 
         network = LearnedPerceptualImagePatchSimilarity(net_type="alex").to(device).eval()
     except Exception as error:  # torchvision beside another build of torch raises what it likes
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        return PerceptualDistance(reason=f"AlexNet cannot be had here: {reason}")
+        return PerceptualDistance(reason=f"AlexNet cannot be had here: {first_line(error)}")
 
     def measure(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
         if min(first.shape[:2]) < _SMALLEST:

@@ -15,7 +15,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deepdepixelate.evaluation import figures, tables
-from deepdepixelate.evaluation.charts import COLORS, color_of
+from deepdepixelate.evaluation.charts import color_of
+from deepdepixelate.evaluation.inline_svg import COLORS
 from deepdepixelate.evaluation.strips import (
     Example,
     busiest_window,

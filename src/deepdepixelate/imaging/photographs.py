@@ -1,5 +1,7 @@
 """Images of any size and mode, as files hold them, to uint8 RGB."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +40,16 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: it cannot be decoded.
     """
+    # By a file object: of a path Pillow maps raw pixels to memory, and garbles turned ones.
+    with decoding(), path.open("rb") as file, Image.open(file) as image:
+        return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Turn whatever Pillow raises of a file that it cannot decode into UnreadableImageError."""
     try:
-        # By a file object: of a path Pillow maps raw pixels to memory, and garbles turned ones.
-        with path.open("rb") as file, Image.open(file) as image:
-            return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+        yield
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image that can be read") from None
     except Image.DecompressionBombError:

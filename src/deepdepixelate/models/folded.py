@@ -10,6 +10,7 @@ from torch.nn.functional import pixel_shuffle
 from torch.nn.utils import fuse_conv_bn_eval
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture, Tail
+from deepdepixelate.models.layout import channels_last
 
 
 class FoldedGenerator(nn.Module):
@@ -38,7 +39,7 @@ class FoldedGenerator(nn.Module):
         self.last_convolution, _, self.last_activation = last
         self.tail = _before_shuffling(source.tail)
         self.requires_grad_(False)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self)
 
     def forward(self, lr: Tensor) -> Tensor:
         """LR in [0, 1] to SR around [-1, 1]; see the class."""

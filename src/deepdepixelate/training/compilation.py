@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from deepdepixelate.errors import first_line
+
 logger = logging.getLogger(__name__)
 
 _TRIAL_STEPS = 3
@@ -80,8 +82,9 @@ def compile_networks(objective: Compilable, lr: Tensor, hr: Tensor) -> bool:
             objective.step(lr, hr)
         works = True
     except Exception as error:  # compilers raise whatever they like
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        logger.warning("torch.compile does not work here (%s): training goes on without it", reason)
+        logger.warning(
+            "torch.compile does not work here (%s): training goes on without it", first_line(error)
+        )
         objective.use(EAGER)
         works = False
     objective.restore(untouched)

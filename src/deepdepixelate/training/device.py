@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from deepdepixelate.errors import UserError
+from deepdepixelate.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}). "
+            f"the device {name!r} cannot be used here ({first_line(error)}). "
             "Choose auto, cpu, cuda, cuda:N or mps."
         ) from error
     return device

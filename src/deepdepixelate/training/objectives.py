@@ -5,7 +5,7 @@ Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deepdepixelate.models.discriminator import Discriminator
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
+from deepdepixelate.models.layout import Network, channels_last
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
 from deepdepixelate.training.ranks import ALONE, Ranks
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class Objective(Protocol):
@@ -219,9 +218,7 @@ class AdversarialObjective:
 
 def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:
     """Move a network to the device, its convolutions' weights channels last."""
-    network.to(compute.device)
-    # Module.to takes a memory format at run time; its annotations do not know it.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network.to(compute.device))
     ranks.prepare(network)
     return network
 
