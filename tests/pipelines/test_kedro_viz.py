@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 from finished_project import finished_project
 from kedro_project import Project, make_project
+from local_server import wait_until_it_answers
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
 
 pytestmark = pytest.mark.slow
@@ -132,23 +131,11 @@ def serve(project: Project) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
-        while not answers(f"{address}/api/main"):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        wait_until_it_answers(f"{address}/api/main", process, log, seconds=120)
         yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=10) as answer:  # noqa: S310 (loopback)
-            return bool(answer.status == 200)
-    except (URLError, ConnectionError, TimeoutError):
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import mlflow
 import numpy as np
@@ -19,6 +16,7 @@ import pytest
 import sqlalchemy
 import torch
 from kedro_project import Project, make_project
+from local_server import wait_until_it_answers
 
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
@@ -106,11 +104,7 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             env={**os.environ, **quiet}, start_new_session=True,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 90
-        while not is_up(address):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        wait_until_it_answers(f"{address}/health", process, log, seconds=90)
         yield address
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -119,14 +113,6 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def is_up(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/health", timeout=2) as response:  # noqa: S310
-            return bool(response.status == 200)
-    except (URLError, OSError):
-        return False
 
 
 @pytest.fixture(scope="module")
