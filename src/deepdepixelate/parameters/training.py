@@ -62,12 +62,15 @@ class LearningRate(Section):
         schedule: constant; cosine, to zero at the last update; or steps.
         decay_at: for steps: the fractions of all updates at which the rate is multiplied.
         decay_factor: for steps: by what.
+        warm_up: updates over which the rate rises to what the schedule says: weights that are
+            trained already suffer from Adam's first steps, whose size knows no gradient yet.
     """
 
     initial: Positive
     schedule: Literal["constant", "cosine", "steps"]
     decay_at: tuple[Fraction, ...] = ()
     decay_factor: Positive = 0.1
+    warm_up: Annotated[int, Field(ge=0)] = 0
 
 
 class GeneratorParameters(Section):
@@ -93,6 +96,8 @@ class Schedule(Section):
         validate_every: updates between two validations.
         validation_images: images of the val split that are used for it, the first ones.
         checkpoint_every: updates between two checkpoints.
+        batch_norm: learned, from each batch, as in the paper; or frozen: the statistics of the
+            generator that the training begins with, moved into its convolutions.
         restart: begin anew where this very training has left checkpoints, or has finished.
     """
 
@@ -103,6 +108,7 @@ class Schedule(Section):
     validate_every: Count
     validation_images: Count
     checkpoint_every: Count
+    batch_norm: Literal["learned", "frozen"]
     restart: bool
 
 
@@ -117,6 +123,14 @@ class PretrainParameters(Schedule):
 
     generator: GeneratorParameters
     start_from: str | None
+
+    @model_validator(mode="after")
+    def _there_are_statistics_to_freeze(self) -> "PretrainParameters":
+        if self.batch_norm == "frozen" and self.start_from is None:
+            raise ValueError(
+                "batch_norm=frozen needs trained weights to begin with: see pretrain.start_from"
+            )
+        return self
 
 
 class DiscriminatorParameters(Section):

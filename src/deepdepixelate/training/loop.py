@@ -58,11 +58,12 @@ class Plan:
 def learning_rate_at(update: int, updates: int, rate: LearningRate) -> float:
     """The learning rate of an update, counted from 0, out of ``updates``."""
     progress = update / updates
+    initial = rate.initial * min(1.0, (update + 1) / (rate.warm_up + 1))
     if rate.schedule == "cosine":
-        return rate.initial * (1 + math.cos(math.pi * progress)) / 2
+        return initial * (1 + math.cos(math.pi * progress)) / 2
     if rate.schedule == "steps":
-        return rate.initial * rate.decay_factor ** sum(progress >= at for at in rate.decay_at)
-    return rate.initial
+        return initial * rate.decay_factor ** sum(progress >= at for at in rate.decay_at)
+    return initial
 
 
 def train(

@@ -13,6 +13,7 @@ from torch import nn
 from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.frozen import freeze_batch_norms
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.perceptual import (
     DEFAULT_FEATURE_SCALE,
@@ -87,6 +88,8 @@ def pretrain(
         start = initial_weights(settings.start_from, architecture)
         generator = build_generator(start)
         fingerprint["start_from"] = start.digest
+    if settings.batch_norm == "frozen":
+        freeze_batch_norms(generator)
     objective = PretrainObjective(generator, compute, ranks)
     stage = _Stage("pretrain", objective, data, settings, training, compute, fingerprint)
     history = stage.run(log, run, ranks)
@@ -126,6 +129,8 @@ def train_gan(
             f"of scale {data.train.scale}. Run first: kedro run --pipeline pretrain (with the same "
             "--env)."
         )
+    if settings.batch_norm == "frozen":
+        freeze_batch_norms(generator)
     objective = AdversarialObjective(
         generator,
         discriminator,
