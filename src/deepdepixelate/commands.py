@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from deepdepixelate.console import ReadableErrors
+from deepdepixelate.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
 from deepdepixelate.enhancing import MEGAPIXELS, TILE
 from deepdepixelate.errors import UserError
 
@@ -71,3 +72,44 @@ def export(output: Path, model: str, overwrite: bool) -> None:
         raise UserError(f"{output} is there already and was not overwritten (see --overwrite).")
     export_onnx(find_generator(model), output)
     click.echo(output)
+
+
+@commands.command(cls=ReadableErrors)
+@click.option("--model", "models", multiple=True, help="srresnet, srgan or a file; repeatable.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(1, 65535), help="By default a free one from 7860 on.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+@click.option("--max-megapixels", default=ZOOM_MEGAPIXELS, show_default=True, help="Of the box.")
+@click.option("--tile", default=TILE, show_default=True, type=click.IntRange(min=16))
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+def demo(
+    models: tuple[str, ...],
+    host: str,
+    port: int | None,
+    browser: bool,
+    max_megapixels: float,
+    tile: int,
+    device: str,
+) -> None:
+    """Serve a page to zoom into photographs and enhance them, until Ctrl-C.
+
+    It works offline, and is for this computer only unless --host says otherwise.
+    """
+    from threading import Event
+
+    from deepdepixelate.demo.page import serving
+    from deepdepixelate.models.pretrained import NAMES
+
+    with serving(
+        host=host,
+        port=port,
+        models=models or NAMES,
+        device=device,
+        tile=tile,
+        max_pixels=int(max_megapixels * 1e6),
+        open_browser=browser,
+    ) as address:
+        click.echo(f"Zoom and enhance: {address} (Ctrl-C ends it)")
+        if host not in ("localhost", "::1") and not host.startswith("127."):
+            click.echo("Whoever reaches this address can use the page.", err=True)
+        Event().wait()

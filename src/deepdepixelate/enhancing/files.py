@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.photographs import read_photograph
+from deepdepixelate.enhancing.photographs import Photograph, read_photograph
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write
 from deepdepixelate.imaging.photographs import UnreadableImageError, image_files
@@ -94,6 +95,12 @@ def enhance_files(
     return outcome
 
 
+def save_enlarged(original: Photograph, enlarged: Image.Image, path: Path) -> None:
+    """Write an enlargement as PNG, in the colour profile of the photograph that it is of."""
+    with atomic_write(path) as file:
+        enlarged.save(file, "PNG", icc_profile=original.icc_profile)
+
+
 def told(outcome: Outcome) -> str:
     """The failures, for a person."""
     done = len(outcome.written)
@@ -116,8 +123,7 @@ def _enhance_file(photograph: Path, place: Path, enhancer: Enhancer, max_pixels:
         total=count, desc=photograph.name, unit="tile", leave=False, disable=count < 2
     ) as bar:
         enlarged = enhancer.enlarge(original, bar.update)
-    with atomic_write(place) as file:
-        enlarged.save(file, "PNG", icc_profile=original.icc_profile)
+    save_enlarged(original, enlarged, place)
 
 
 def _check_writable(folder: Path) -> None:
