@@ -20,6 +20,7 @@ def commands() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option("--self-ensemble", is_flag=True, help="Mean over the mirror image: twice the work.")
 @click.option("--tile", default=TILE, show_default=True, type=click.IntRange(min=16))
 @click.option("--max-megapixels", default=MEGAPIXELS, show_default=True, help="Refuse larger ones.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
@@ -29,6 +30,7 @@ def enhance(
     output: Path,
     model: str,
     overwrite: bool,
+    self_ensemble: bool,
     tile: int,
     max_megapixels: float,
     device: str,
@@ -43,7 +45,13 @@ def enhance(
     from deepdepixelate.models.pretrained import find_generator, label_of
 
     found = find_photographs(photographs)
-    enhancer = Enhancer(find_generator(model), device=device, precision=precision, tile=tile)
+    enhancer = Enhancer(
+        find_generator(model),
+        device=device,
+        precision=precision,
+        tile=tile,
+        self_ensemble=self_ensemble,
+    )
     outcome = enhance_files(
         found,
         output,

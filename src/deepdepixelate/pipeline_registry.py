@@ -1,6 +1,6 @@
 """All pipelines by name: one a stage, and the whole chain as the default."""
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Pipeline, pipeline
 
 from deepdepixelate.pipelines import degrade, enhance, evaluate, ingest, pretrain, train_gan
 
@@ -12,9 +12,19 @@ STAGES = {
     "evaluate": evaluate,
 }
 
+PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
+"""What ``evaluate_packaged`` takes from the package, in place of a training's."""
+
 
 def register_pipelines() -> dict[str, Pipeline]:
     """The pipelines that ``kedro run --pipeline NAME`` knows; the chain runs without a name."""
     stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
     chain = sum(stages.values(), Pipeline([]))
-    return {**stages, "enhance": enhance.create_pipeline(), "__default__": chain}
+    return {
+        **stages,
+        "evaluate_packaged": pipeline(
+            stages["evaluate"], inputs={name: f"packaged_{name}" for name in PACKAGED}
+        ),
+        "enhance": enhance.create_pipeline(),
+        "__default__": chain,
+    }

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from deepdepixelate.enhancing import TILE
 from deepdepixelate.enhancing.photographs import Photograph
 from deepdepixelate.enhancing.tiles import Tile, tiles
 from deepdepixelate.models.folded import FoldedGenerator, reach
 from deepdepixelate.models.generator import from_pixels, to_pixels
+from deepdepixelate.models.inference import FlipEnsemble
 from deepdepixelate.models.weights import Weights, build_generator
 from deepdepixelate.training.device import choose_compute
 
@@ -25,7 +27,13 @@ class Enhancer:
     """
 
     def __init__(
-        self, weights: Weights, *, device: str = "auto", precision: str = "auto", tile: int = TILE
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int = TILE,
+        self_ensemble: bool = False,
     ) -> None:
         """Prepare a generator.
 
@@ -34,6 +42,7 @@ class Enhancer:
             device: auto, cpu, cuda, cuda:1, mps.
             precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
             tile: side of the tiles in LR pixels; the memory needed grows with its square.
+            self_ensemble: take the mean over each photograph and its mirror image.
 
         Raises:
             UserError: not a generator's weights, or no such device.
@@ -41,7 +50,9 @@ class Enhancer:
         generator = build_generator(weights)
         self.scale = generator.architecture.scale
         self.compute = choose_compute(device, precision)
-        self._network = FoldedGenerator(generator, bf16=self.compute.bf16).to(self.compute.device)
+        network: nn.Module = FoldedGenerator(generator, bf16=self.compute.bf16)
+        network = FlipEnsemble(network) if self_ensemble else network
+        self._network = network.to(self.compute.device)
         self._tile = tile
         self._overlap = reach(generator.architecture)
 

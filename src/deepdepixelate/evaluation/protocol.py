@@ -7,12 +7,15 @@ from deepdepixelate.imaging.metrics import PROTOCOL
 from deepdepixelate.imaging.shards import ShardedImages
 
 
-def describe_protocol(lr: ShardedImages, border: int | None) -> dict[str, Any]:
+def describe_protocol(
+    lr: ShardedImages, border: int | None, *, self_ensemble: bool = False
+) -> dict[str, Any]:
     """The protocol of ``evaluation.json``.
 
     Args:
         lr: the LR images of the test split.
         border: pixels left out at each side; None for as many as the scale.
+        self_ensemble: whether the generators' outputs are means over mirrored images.
     """
     scale = lr.manifest.details["scale"]
     return {
@@ -21,5 +24,6 @@ def describe_protocol(lr: ShardedImages, border: int | None) -> dict[str, Any]:
         "ci95": "Student's t over images",
         "border": scale if border is None else border,
         "scale": scale,
+        "self_ensemble": "mean over the image and its mirror image" if self_ensemble else "none",
         "degradation": lr.manifest.details["kernel"],
     }

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
@@ -16,7 +17,7 @@ from deepdepixelate.imaging.metrics import psnr_y, ssim_y
 from deepdepixelate.imaging.resize import upscale
 from deepdepixelate.imaging.shards import ImageBatch
 from deepdepixelate.models.folded import FoldedGenerator
-from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.inference import FlipEnsemble, enlarge
 from deepdepixelate.models.weights import Weights, build_generator
 from deepdepixelate.parallel import map_in_order
 from deepdepixelate.training.device import find_device
@@ -59,8 +60,16 @@ class Scores:
     spectra: pd.DataFrame
 
 
-def enlargers(generators: Mapping[str, Weights], *, scale: int, device: str) -> dict[str, Enlarger]:
+def enlargers(
+    generators: Mapping[str, Weights], *, scale: int, device: str, self_ensemble: bool = False
+) -> dict[str, Enlarger]:
     """Bicubic enlargement, always a row, and then the generators, by name.
+
+    Args:
+        generators: their weights.
+        scale: of the images.
+        device: auto, cpu, cuda, cuda:1, mps.
+        self_ensemble: take the mean over each image and its mirror image.
 
     Raises:
         UserError: weights that are damaged or of another scale, or no such device.
@@ -74,7 +83,8 @@ def enlargers(generators: Mapping[str, Weights], *, scale: int, device: str) -> 
                 f"{name} enlarges {generator.architecture.scale} times, the images are of scale "
                 f"{scale}: train it on them, or degrade by its scale (degrade.scale)."
             )
-        network = FoldedGenerator(generator).to(found)
+        network: nn.Module = FoldedGenerator(generator)
+        network = (FlipEnsemble(network) if self_ensemble else network).to(found)
         return lambda images, _: enlarge(network, images, found)
 
     return {"bicubic": upscale} | {name: of(name, each) for name, each in generators.items()}

@@ -1,5 +1,6 @@
 """A trained generator rebuilt for enlarging alone: the same function, in less time."""
 
+from collections.abc import Iterable
 from copy import deepcopy
 from math import ceil
 from typing import Any
@@ -16,9 +17,10 @@ from deepdepixelate.models.layout import channels_last
 class FoldedGenerator(nn.Module):
     """A generator whose batch-norms are folded into the convolutions before them.
 
-    Weights are laid out channels last. In bf16 the convolutions behind the first one run in
-    bfloat16; the sums of the residual blocks stay in float32, which keeps pixels within a level of
-    those that all of it in float32 gives.
+    Activations overwrite their input, which most of the memory goes to. Weights are laid out
+    channels last. In bf16 the convolutions behind the first one run in bfloat16; the sums of the
+    residual blocks stay in float32, which keeps pixels within a level of those that all of it in
+    float32 gives.
 
     Input: LR images, (N, 3, h, w), in [0, 1]. Output: float32 (N, 3, scale x h, scale x w), around
     [-1, 1]; as from ``Generator`` in evaluation mode.
@@ -31,12 +33,12 @@ class FoldedGenerator(nn.Module):
         self._bf16 = bf16
         source: Any = deepcopy(generator).eval()
         *blocks, convolution, norm = source.body
-        self.head = source.head
+        self.head = _activated(source.head)
         self.blocks = nn.ModuleList(_folded(block.body) for block in blocks)
         self.end_of_body = fuse_conv_bn_eval(convolution, norm)
         *doublings, last = source.upsampling
-        self.doublings = nn.ModuleList(doublings)
-        self.last_convolution, _, self.last_activation = last
+        self.doublings = nn.ModuleList(map(_activated, doublings))
+        self.last_convolution, _, self.last_activation = _activated(last)
         self.tail = _before_shuffling(source.tail)
         self.requires_grad_(False)
         channels_last(self)
@@ -69,9 +71,19 @@ def reach(architecture: GeneratorArchitecture) -> int:
 
 def _folded(layers: Any) -> nn.Sequential:
     first, first_norm, activation, second, second_norm = layers
-    return nn.Sequential(
-        fuse_conv_bn_eval(first, first_norm), activation, fuse_conv_bn_eval(second, second_norm)
-    )
+    convolutions = fuse_conv_bn_eval(first, first_norm), fuse_conv_bn_eval(second, second_norm)
+    return _activated([convolutions[0], activation, convolutions[1]])
+
+
+def _activated(layers: Iterable[nn.Module]) -> nn.Sequential:
+    """Layers whose PReLUs, of one slope each, work in place."""
+    return nn.Sequential(*map(_in_place, layers))
+
+
+def _in_place(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.PReLU):
+        return nn.LeakyReLU(layer.weight.item(), inplace=True)
+    return layer
 
 
 def _before_shuffling(tail: Tail) -> nn.Conv2d:

@@ -38,6 +38,7 @@ class EvaluateParameters(Section):
         faces_shown: test images in the comparison picture.
         examples_shown: test images in the report, of the best, the median and the worst ones each.
         device: auto, cpu, cuda, cuda:1, mps.
+        self_ensemble: let generators enlarge each image and its mirror image, and score the mean.
         benchmarks: sets of images to score beside the test split, by name.
         lpips: auto takes AlexNet's weights if they were downloaded before, download fetches them
             (233 MB), off does without.
@@ -48,6 +49,7 @@ class EvaluateParameters(Section):
     faces_shown: Count
     examples_shown: Count
     device: str
+    self_ensemble: bool
     benchmarks: dict[SetName, BenchmarkFolders]
     lpips: Literal["auto", "download", "off"]
 
@@ -76,6 +78,7 @@ class EnhanceParameters(Section):
         overwrite: replace files that are there already.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
+        self_ensemble: enlarge each photograph and its mirror image, and keep the mean.
     """
 
     input: Path | None
@@ -86,3 +89,4 @@ class EnhanceParameters(Section):
     overwrite: bool
     device: str
     precision: Literal["auto", "bf16", "fp32"]
+    self_ensemble: bool

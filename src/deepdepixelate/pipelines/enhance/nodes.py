@@ -24,6 +24,7 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
         device=parameters.device,
         precision=parameters.precision,
         tile=parameters.tile,
+        self_ensemble=parameters.self_ensemble,
     )
     outcome = enhance_files(
         photographs,

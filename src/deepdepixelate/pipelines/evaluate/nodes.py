@@ -69,7 +69,9 @@ def summarise_scores(
     for name, skipped in course["skipped"].items():
         sets[name]["skipped"] = skipped
     evaluation = {
-        "protocol": describe_protocol(lr_test, parameters.border),
+        "protocol": describe_protocol(
+            lr_test, parameters.border, self_ensemble=parameters.self_ensemble
+        ),
         "lpips": course["lpips"],
         "provenance": {
             **tracking.provenance(),
@@ -140,5 +142,8 @@ def _models(
     pairs: ImagePairs, srresnet: Weights, srgan: Weights, parameters: EvaluateParameters
 ) -> dict[str, scoring.Enlarger]:
     return scoring.enlargers(
-        {"srresnet": srresnet, "srgan": srgan}, scale=pairs.scale, device=parameters.device
+        {"srresnet": srresnet, "srgan": srgan},
+        scale=pairs.scale,
+        device=parameters.device,
+        self_ensemble=parameters.self_ensemble,
     )
