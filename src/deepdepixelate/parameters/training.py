@@ -155,6 +155,11 @@ class TrainGanParameters(Schedule):
         vgg_feature_scale: factor on the features; null for 1/12.75 (vgg54) or 1 (vgg22).
         adversarial_weight: factor on the adversarial loss, 1e-3 in the paper.
         ema_decay: of the averaged generator that is kept; 0 keeps the last one as it is.
+        discriminator_head_start: updates at the beginning in which only the discriminator learns:
+            an untrained one teaches the generator noise.
+        shift: before they are judged, HR and SR crops are rolled by fewer pixels than this, drawn
+            anew each update, so that the generator learns no grid from the strides of the networks
+            that judge it; 0 does not roll them.
     """
 
     discriminator: DiscriminatorParameters
@@ -163,6 +168,8 @@ class TrainGanParameters(Schedule):
     vgg_feature_scale: Positive | None
     adversarial_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    discriminator_head_start: Annotated[int, Field(ge=0)]
+    shift: Annotated[int, Field(ge=0)]
 
     @field_validator("crop_size")
     @classmethod

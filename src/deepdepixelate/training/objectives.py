@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
@@ -105,6 +106,8 @@ class AdversarialObjective:
         *,
         adversarial_weight: float,
         ema_decay: float,
+        head_start: int = 0,
+        shift: int = 0,
         ranks: Ranks = ALONE,
     ) -> None:
         """Put the networks on the device.
@@ -116,11 +119,19 @@ class AdversarialObjective:
             compute: where to compute.
             adversarial_weight: factor on the adversarial loss.
             ema_decay: of the exponential moving average of the generator; 0 for none.
+            head_start: steps at the beginning in which only the discriminator learns.
+            shift: before they are judged, images are rolled by so many pixels less one, drawn
+                anew each step, at the most; 0 and 1 leave them as they are. The gradients of
+                convolutions with strides, and of pooling, form a grid; where it always lies the
+                same way over the generator's own grid of sub-pixels, the generator learns it.
             ranks: the processes that train together.
         """
         self._compute = compute
         self._ranks = ranks
         self._adversarial_weight = adversarial_weight
+        self._head_start = head_start
+        self._shift = shift
+        self._steps = 0
         self.generator = _place(generator, compute, ranks)
         self.discriminator = _place(discriminator, compute, ranks)
         self.content = None if content is None else _place(content, compute, ranks)
@@ -152,13 +163,23 @@ class AdversarialObjective:
         self._execution.begin_step()
         self.generator.train()
         self.discriminator.train()
-        originals = targets_from_pixels(hr)
-        with self._compute.autocast():
-            sr = self._generate(from_pixels(lr)).float()
+        learns = self._steps >= self._head_start
+        originals = self._shifted(targets_from_pixels(hr))
+        with torch.set_grad_enabled(learns), self._compute.autocast():
+            sr = self._shifted(self._generate(from_pixels(lr)).float())
         discriminator_losses = self._step_discriminator(originals, sr.detach())
-        generator_losses = self._step_generator(originals, sr)
+        with torch.set_grad_enabled(learns):
+            generator_losses = self._step_generator(originals, sr)
         self._average.update_parameters(self.generator)
+        self._steps += 1
         return {**generator_losses, **discriminator_losses}
+
+    def _shifted(self, images: Tensor) -> Tensor:
+        """The images (N, 3, H, W), rolled as this step decides; nothing of them is lost."""
+        if self._shift <= 1:
+            return images
+        down, right = np.random.default_rng(self._steps).integers(0, self._shift, 2).tolist()
+        return images.roll((down, right), (2, 3)).contiguous(memory_format=torch.channels_last)
 
     def _step_discriminator(self, originals: Tensor, sr: Tensor) -> dict[str, Tensor]:
         self._discriminator_optimizer.zero_grad(set_to_none=True)
@@ -181,9 +202,10 @@ class AdversarialObjective:
             fake = self._discriminate(sr).float()
         adversarial_loss = _towards(fake, 1.0)
         loss = content_loss + self._adversarial_weight * adversarial_loss
-        loss.backward()
-        self._ranks.average_gradients(self.generator)
-        self._generator_optimizer.step()
+        if loss.requires_grad:
+            loss.backward()
+            self._ranks.average_gradients(self.generator)
+            self._generator_optimizer.step()
         return {
             "loss": loss.detach(),
             "content_loss": content_loss.detach(),
@@ -206,6 +228,7 @@ class AdversarialObjective:
             "average": self._average.state_dict(),
             "generator_optimizer": self._generator_optimizer.state_dict(),
             "discriminator_optimizer": self._discriminator_optimizer.state_dict(),
+            "steps": self._steps,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -214,6 +237,7 @@ class AdversarialObjective:
         self._average.load_state_dict(state["average"])
         self._generator_optimizer.load_state_dict(state["generator_optimizer"])
         self._discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self._steps = state["steps"]
 
 
 def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:

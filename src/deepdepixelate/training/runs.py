@@ -138,6 +138,8 @@ def train_gan(
         compute,
         adversarial_weight=settings.adversarial_weight,
         ema_decay=settings.ema_decay,
+        head_start=settings.discriminator_head_start,
+        shift=settings.shift,
         ranks=ranks,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
