@@ -23,6 +23,7 @@ SCHEDULE: dict[str, Any] = {
     "validate_every": 2,
     "validation_images": 2,
     "checkpoint_every": 2,
+    "batch_norm": "learned",
     "restart": False,
 }
 
@@ -60,6 +61,9 @@ def for_gan(**changes: Any) -> TrainGanParameters:
         "vgg_feature_scale": None,
         "adversarial_weight": 1e-3,
         "ema_decay": 0.5,
+        "discriminator_head_start": 0,
+        "shift": 0,
+        "grid_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)
 

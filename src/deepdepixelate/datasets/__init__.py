@@ -7,6 +7,7 @@ catalogue entry at each start.
 from deepdepixelate.datasets.faces import CelebAFaces, SampleFaces
 from deepdepixelate.datasets.folder import Folder
 from deepdepixelate.datasets.history import History
+from deepdepixelate.datasets.packaged import PackagedHistory, PackagedWeights
 from deepdepixelate.datasets.picture import Picture
 from deepdepixelate.datasets.shards import ImageShards
 from deepdepixelate.datasets.weights import NetworkWeights
@@ -17,6 +18,8 @@ __all__ = [
     "History",
     "ImageShards",
     "NetworkWeights",
+    "PackagedHistory",
+    "PackagedWeights",
     "Picture",
     "SampleFaces",
 ]

@@ -160,6 +160,8 @@ class TrainGanParameters(Schedule):
         shift: before they are judged, HR and SR crops are rolled by fewer pixels than this, drawn
             anew each update, so that the generator learns no grid from the strides of the networks
             that judge it; 0 does not roll them.
+        grid_weight: factor on a loss of grids and shifts of colour that repeat with each LR pixel;
+            0 for none, as in the paper.
     """
 
     discriminator: DiscriminatorParameters
@@ -170,6 +172,7 @@ class TrainGanParameters(Schedule):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     discriminator_head_start: Annotated[int, Field(ge=0)]
     shift: Annotated[int, Field(ge=0)]
+    grid_weight: Annotated[float, Field(ge=0)]
 
     @field_validator("crop_size")
     @classmethod

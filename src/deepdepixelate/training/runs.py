@@ -140,6 +140,7 @@ def train_gan(
         ema_decay=settings.ema_decay,
         head_start=settings.discriminator_head_start,
         shift=settings.shift,
+        grid_weight=settings.grid_weight,
         ranks=ranks,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
