@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.inference import FlipEnsemble, enlarge
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,15 @@ def test_takes_read_only_images(generator: Generator, images: NDArray[np.uint8])
     images.setflags(write=False)
 
     assert np.array_equal(enlarge(generator, images, CPU), expected)
+
+
+def test_the_flip_ensemble_is_the_mean_of_both_ways(
+    generator: Generator, images: NDArray[np.uint8]
+) -> None:
+    generator.eval()
+    lr = torch.from_numpy(images / np.float32(255)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        made = FlipEnsemble(generator)(lr)
+        there, back = generator(lr), torch.flip(generator(torch.flip(lr, [3])), [3])
+    torch.testing.assert_close(made, (there + back) / 2)
+    assert not torch.allclose(there, back, atol=1e-3)

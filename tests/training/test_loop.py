@@ -3,7 +3,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -174,6 +174,18 @@ class TestLearningRate:
         turned = LearningRate(initial=1.0, schedule="steps", decay_at=(0.9, 0.5), decay_factor=0.5)
 
         assert [learning_rate_at(update, 10, turned) for update in (4, 5, 9)] == [1.0, 0.5, 0.25]
+
+    @pytest.mark.parametrize("schedule", ["constant", "cosine"])
+    def test_warming_up_rises_to_the_schedule(
+        self, schedule: Literal["constant", "cosine"]
+    ) -> None:
+        cold = LearningRate(initial=1e-3, schedule=schedule)
+        warmed = cold.model_copy(update={"warm_up": 4})
+        shares = [
+            learning_rate_at(update, 100, warmed) / learning_rate_at(update, 100, cold)
+            for update in range(7)
+        ]
+        assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
 
     def test_constant_stays(self) -> None:
         constant = LearningRate(initial=3e-4, schedule="constant", decay_at=(0.1,))

@@ -25,6 +25,7 @@ from deepdepixelate.training.objectives import (
     AdversarialObjective,
     Objective,
     PretrainObjective,
+    grid_loss,
 )
 
 Batch = tuple[Tensor, Tensor]
@@ -52,6 +53,9 @@ def adversarial(
     content: PerceptualNetwork | None = None,
     weight: float = 1e-3,
     decay: float = 0.9,
+    head_start: int = 0,
+    shift: int = 0,
+    grid_weight: float = 0.0,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
     objective = AdversarialObjective(
@@ -61,6 +65,9 @@ def adversarial(
         compute,
         adversarial_weight=weight,
         ema_decay=decay,
+        head_start=head_start,
+        shift=shift,
+        grid_weight=grid_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
 
@@ -245,6 +252,97 @@ class TestDiscriminator:
         assert last["discriminator_on_sr"] < 0.2
 
 
+def test_in_its_head_start_only_the_discriminator_learns(batch: Batch) -> None:
+    objective = adversarial(head_start=2)
+    before = copied(objective.generator.state_dict())
+    learned = {name for name, _ in objective.generator.named_parameters()}
+    for step in range(3):
+        critic = copied(objective.discriminator.state_dict())
+        losses = objective.step(*batch)
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert not torch.equal(
+            objective.discriminator.state_dict()["classifier.1.weight"],
+            critic["classifier.1.weight"],
+        )
+        for name, tensor in objective.generator.state_dict().items():
+            if name in learned:
+                assert torch.equal(tensor, before[name]) is (step < 2), (step, name)
+
+
+def test_what_is_judged_is_shifted_and_nothing_else(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = adversarial(shift=16, content=vgg())
+    seen: list[Tensor] = []
+    judge = objective.discriminator.forward
+
+    def note(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return judge(images)
+
+    monkeypatch.setattr(objective.discriminator, "forward", note)
+    originals = targets_from_pixels(batch[1])
+    offsets = set()
+    for _ in range(6):
+        seen.clear()
+        with torch.no_grad():
+            sr = objective.generator(from_pixels(batch[0]))
+        objective.step(*batch)
+        real, fake, again = seen
+        torch.testing.assert_close(again, fake)
+        (offset,) = (
+            (down, right)
+            for down in range(16)
+            for right in range(16)
+            if torch.equal(originals.roll((down, right), (2, 3)), real)
+        )
+        torch.testing.assert_close(fake, sr.roll(offset, (2, 3)))
+        offsets.add(offset)
+    assert len(offsets) > 3
+
+
+def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
+    plain, shifted = adversarial(weight=0.0), adversarial(weight=0.0, shift=16)
+    for _ in range(3):
+        expected, made = plain.step(*batch), shifted.step(*batch)
+        torch.testing.assert_close(made["content_loss"], expected["content_loss"])
+
+
+class TestGridLoss:
+    def test_is_the_mean_square_of_what_repeats_with_each_lr_pixel(self) -> None:
+        torch.manual_seed(0)
+        pattern = torch.randn(1, 3, 4, 4)
+        grid = pattern.repeat(2, 1, 24, 18)
+        torch.testing.assert_close(grid_loss(grid, 4), pattern.square().mean())
+
+    def test_does_not_see_texture(self) -> None:
+        row, column = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+        for frequency in (1 / 32, 3 / 32, 5 / 32, 7 / 32, 13 / 32):
+            wave = torch.cos(2 * torch.pi * frequency * (row + column)).expand(2, 3, -1, -1)
+            assert wave.square().mean() > 0.4
+            assert grid_loss(wave, 4) < 1e-9, frequency
+
+    def test_sees_a_shift_of_colour(self) -> None:
+        shift = torch.tensor([0.1, 0.0, -0.2]).view(1, 3, 1, 1).expand(2, 3, 64, 64)
+        torch.testing.assert_close(grid_loss(shift, 4), torch.tensor(0.05 / 3))
+
+    def test_sees_grids_that_cancel_out_elsewhere(self) -> None:
+        grid = torch.ones(1, 3, 64, 64)
+        grid[..., ::2, :] = -1
+        grid[..., 32:] *= -1
+        torch.testing.assert_close(grid_loss(grid, 4), torch.tensor(1.0))
+
+    @pytest.mark.parametrize("side", [16, 40, 44])
+    def test_takes_crops_of_any_size(self, side: int) -> None:
+        torch.testing.assert_close(grid_loss(torch.ones(1, 3, side, side), 4), torch.tensor(1.0))
+
+    def test_is_part_of_the_loss_where_it_has_a_weight(self, batch: Batch) -> None:
+        plain, weighed = (adversarial(grid_weight=weight).step(*batch) for weight in (0.0, 5.0))
+        assert "grid_loss" not in plain
+        assert weighed["grid_loss"] > 0
+        torch.testing.assert_close(weighed["loss"], plain["loss"] + 5 * weighed["grid_loss"])
+
+
 def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:
     objective = adversarial()
     networks = (objective.generator.eval(), objective.discriminator.eval())
@@ -289,7 +387,11 @@ class TestMovingAverage:
 
 @pytest.mark.parametrize(
     "build",
-    [pretraining, adversarial, lambda seed: adversarial(seed, content=vgg())],
+    [
+        pretraining,
+        adversarial,
+        lambda seed: adversarial(seed, content=vgg(), shift=16, head_start=4),
+    ],
     ids=["pretrain", "mse", "vgg22"],
 )
 def test_state_continues_bit_for_bit(build: Callable[[int], Objective], batch: Batch) -> None:

@@ -1,0 +1,37 @@
+"""``kedro run --pipeline evaluate_packaged`` where nothing has been trained."""
+
+import json
+
+import pytest
+from kedro_project import make_project
+
+from deepdepixelate.models.pretrained import NAMES, find_generator
+
+pytestmark = pytest.mark.slow
+
+
+def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFactory) -> None:
+    project = make_project(tmp_path_factory.mktemp("packaged") / "project")
+    few = "ingest.limit_per_split=2"
+    for stage in ("ingest", "degrade"):
+        project.kedro("run", "--pipeline", stage, "--params", few).assert_success()
+    project.kedro("run", "--pipeline", "evaluate").assert_readable_error("srresnet is not there")
+
+    shown = "evaluate.faces_shown=1,evaluate.examples_shown=1"
+    plain = project.kedro("run", "--pipeline", "evaluate_packaged", "--params", shown)
+    plain.assert_success()
+    report = project.path / "data/08_reporting/sample/evaluation.json"
+    evaluation = json.loads(report.read_text())
+    for name in NAMES:
+        digest = evaluation["provenance"]["weights"][name]["digest"]
+        assert digest == find_generator(name).digest
+    figures = evaluation["sets"]["test"]["models"]
+    assert figures["srresnet"]["psnr_y"] > figures["bicubic"]["psnr_y"] + 1
+    assert not (project.path / "data/06_models/sample/srresnet.safetensors").exists()
+
+    ensemble = f"{shown},evaluate.self_ensemble=true"
+    project.kedro("run", "--pipeline", "evaluate_packaged", "--params", ensemble).assert_success()
+    again = json.loads(report.read_text())
+    assert again["protocol"]["self_ensemble"] == "mean over the image and its mirror image"
+    better = again["sets"]["test"]["models"]["srresnet"]["psnr_y"]
+    assert better > figures["srresnet"]["psnr_y"]
