@@ -18,9 +18,12 @@ from deepdepixelate.datasets import (
     History,
     ImageShards,
     NetworkWeights,
+    PackagedHistory,
+    PackagedWeights,
     Picture,
 )
 from deepdepixelate.imaging.shards import ImageBatch, ImageStream
+from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights
 
 
@@ -39,6 +42,8 @@ def test_opening_the_datasets_does_not_import_torch() -> None:
         "d.Picture(filepath='nowhere.png').exists()\n"
         "d.CelebAFaces(filepath='nowhere').exists()\n"
         "d.History(filepath='nowhere.csv').load()\n"
+        "d.PackagedWeights(name='srgan').exists()\n"
+        "d.PackagedHistory(name='train_gan').load()\n"
         "print(sorted(name for name in ('torch', 'torchvision') if name in sys.modules))"
     )
     answer = subprocess.run(
@@ -227,3 +232,22 @@ def test_datasets_say_where_they_are(
     dataset: ImageShards | NetworkWeights | Folder | CelebAFaces,
 ) -> None:
     assert "some/place" in str(dataset)
+
+
+# -- what the package carries ----------------------------------------------------------------------
+
+
+def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
+    packaged = PackagedWeights(name="srgan")
+    assert packaged.exists()
+    assert packaged.load().digest == find_generator("srgan").digest
+    with pytest.raises(DatasetError, match="only read"):
+        packaged.save(None)
+
+
+def test_a_packaged_history_is_a_table_even_where_none_was_kept() -> None:
+    assert PackagedHistory(name="pretrain").load().empty
+    history = PackagedHistory(name="train_gan").load()
+    updates = find_generator("srgan").provenance["fingerprint"]["settings"]["updates"]
+    assert history["update"].iloc[-1] == updates
+    assert np.isfinite(history["loss"]).all()
