@@ -264,7 +264,8 @@ def grid_loss(error: Tensor, scale: int) -> Tensor:
     rows, columns = min(8, height // scale), min(8, width // scale)
     whole = error[..., : height - height % (rows * scale), : width - width % (columns * scale)]
     places = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
-    return places.mean((3, 6)).square().mean()
+    means: Tensor = places.mean((3, 6))
+    return means.square().mean()
 
 
 def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:
