@@ -20,8 +20,9 @@ from urllib.request import urlopen
 import pytest
 from finished_project import finished_project
 from kedro_project import Project, make_project
-from local_server import wait_until_it_answers
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
+
+from local_server import wait_until_it_answers
 
 pytestmark = pytest.mark.slow
 

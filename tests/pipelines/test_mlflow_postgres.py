@@ -16,10 +16,10 @@ import pytest
 import sqlalchemy
 import torch
 from kedro_project import Project, make_project
-from local_server import wait_until_it_answers
 
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
+from local_server import wait_until_it_answers
 
 pytestmark = pytest.mark.slow
 
