@@ -54,9 +54,9 @@ class _PReLU(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         features, slope = ctx.saved_tensors
         positive = torch.ops.aten.threshold_backward(gradient, features, 0)
-        negative = gradient - positive
-        of_slope = (negative * features).sum().reshape(1).to(slope.dtype)
-        return positive + negative * slope.to(gradient.dtype), of_slope
+        of_features = torch.lerp(positive, gradient, slope.to(gradient.dtype))
+        of_slope = features.clamp(max=0).mul_(gradient).sum().reshape(1).to(slope.dtype)
+        return of_features, of_slope
 
 
 class ResidualBlock(nn.Module):

@@ -1,11 +1,16 @@
 """Where to compute, and in which precision."""
 
+import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from deepdepixelate.errors import UserError, first_line
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Names of settings in glibc's malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,20 @@ def choose_compute(device: str, precision: str, *, deterministic: bool = False) 
         torch.backends.cudnn.benchmark = not deterministic
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
     return Compute(found, precision == "bf16" or (precision == "auto" and _has_bf16(found)))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep for reuse what tensors on the CPU free, where its C library is glibc.
+
+    By default glibc gives large blocks back to the system, and a training, which frees and takes
+    the same blocks in each update, has them cleared page by page each time.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _has_bf16(device: torch.device) -> bool:

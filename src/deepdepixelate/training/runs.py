@@ -31,7 +31,7 @@ from deepdepixelate.parameters import (
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.device import Compute, choose_compute
+from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
@@ -259,6 +259,8 @@ class _Stage:
 def _compute(training: TrainingParameters, ranks: Ranks) -> Compute:
     device = ranks.device or training.device
     compute = choose_compute(device, training.precision, deterministic=training.deterministic)
+    if compute.device.type == "cpu":
+        keep_freed_memory()
     if training.compile == "auto":
         # Several processes' batch-norms talk to each other, which breaks the graphs apart.
         on_gpu = compute.device.type == "cuda"
