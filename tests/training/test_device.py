@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -64,3 +67,27 @@ def test_names_device_and_precision(bf16: bool, word: str) -> None:
 
     assert "cpu" in name
     assert word in name
+
+
+_PAGE_FAULTS_OF_A_TENSOR = """
+import resource
+import torch
+from deepdepixelate.training.device import keep_freed_memory
+
+if {kept}:
+    keep_freed_memory()
+torch.zeros(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.zeros(2**24).add_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
+def test_memory_that_is_kept_is_not_cleared_again() -> None:
+    def faults(*, kept: bool) -> int:
+        script = _PAGE_FAULTS_OF_A_TENSOR.format(kept=kept)
+        output = subprocess.check_output([sys.executable, "-c", script], text=True)
+        return int(output)
+
+    assert faults(kept=True) < 100 < faults(kept=False)
