@@ -47,7 +47,7 @@ def message(values: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("environment", ["base", "celeba", "celeba_cpu"])
+@pytest.mark.parametrize("environment", ["base", "celeba", "celeba_cpu", "celeba_cpu_continued"])
 def test_the_shipped_configuration_is_valid(environment: str) -> None:
     values = read_conf(environment)
     parameters = check_parameters(values)
