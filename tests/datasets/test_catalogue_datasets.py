@@ -245,9 +245,9 @@ def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
         packaged.save(packaged.load())  # type: ignore[arg-type]
 
 
-def test_a_packaged_history_is_a_table_even_where_none_was_kept() -> None:
-    assert PackagedHistory(name="pretrain").load().empty
-    history = PackagedHistory(name="train_gan").load()
-    updates = find_generator("srgan").provenance["fingerprint"]["settings"]["updates"]
+@pytest.mark.parametrize(("stage", "name"), [("pretrain", "srresnet"), ("train_gan", "srgan")])
+def test_packaged_history_is_that_of_the_weights_in_the_box(stage: str, name: str) -> None:
+    history = PackagedHistory(name=stage).load()
+    updates = find_generator(name).provenance["fingerprint"]["settings"]["updates"]
     assert history["update"].iloc[-1] == updates
     assert np.isfinite(history["loss"]).all()

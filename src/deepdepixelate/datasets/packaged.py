@@ -44,11 +44,9 @@ class PackagedWeights(_Packaged["Weights"]):
 
 
 class PackagedHistory(_Packaged[pd.DataFrame]):
-    """The history of the training that made one of them; an empty table where none was kept."""
+    """The history of the training that made one of them."""
 
     def load(self) -> pd.DataFrame:
         place = files("deepdepixelate") / "pretrained" / f"{self._name}_history.csv"
-        if not place.is_file():
-            return pd.DataFrame()
         with place.open("rb") as file:
             return pd.read_csv(file)
