@@ -242,7 +242,7 @@ def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
     assert packaged.exists()
     assert packaged.load().digest == find_generator("srgan").digest
     with pytest.raises(DatasetError, match="only read"):
-        packaged.save(packaged.load())  # type: ignore[arg-type]
+        packaged.save(packaged.load())
 
 
 @pytest.mark.parametrize(("stage", "name"), [("pretrain", "srresnet"), ("train_gan", "srgan")])

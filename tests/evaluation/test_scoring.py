@@ -238,7 +238,8 @@ def test_spectra_are_means_over_the_images_of_each_set(pairs: ImagePairs) -> Non
     assert list(spectra.index) == list(range(len(spectra)))
     assert list(dict.fromkeys(spectra["set"])) == ["test", "own"]
     assert list(dict.fromkeys(spectra["model"])) == ["hr", "bicubic", "nearest"]
-    originals = {"test": [np.array(hr) for hr in pairs.hr], "own": gallery.images}  # type: ignore[attr-defined]
+    of_pairs = [np.array(pairs.hr[index]) for index in range(COUNT)]
+    originals = {"test": of_pairs, "own": gallery.images}
     for name, images in originals.items():
         for model, enlarger in ({"hr": None} | models).items():
             of_model = spectra[(spectra["set"] == name) & (spectra["model"] == model)]

@@ -93,11 +93,12 @@ class Viz:
         return self.nodes.all_text_contents()
 
     def from_top_to_bottom(self, names: list[str], selector: str) -> list[str]:
-        tops = {
-            name: self.page.locator(selector).get_by_text(name, exact=True).bounding_box()
-            for name in names
-        }
-        return sorted(names, key=lambda name: tops[name]["y"])  # type: ignore[index]
+        def top(name: str) -> float:
+            bounds = self.page.locator(selector).get_by_text(name, exact=True).bounding_box()
+            assert bounds is not None
+            return bounds["y"]
+
+        return sorted(names, key=top)
 
     def api(self, path: str) -> Any:
         with urlopen(f"{self.address}/api/{path}", timeout=30) as answer:  # noqa: S310 (loopback)

@@ -61,7 +61,7 @@ def _write_faces(folder: Path) -> None:
 
 def execute(project: Project, name: str, environment: str) -> dict[str, list[Any]]:
     """Run a notebook as it would be with this ENVIRONMENT; the outputs of its cells by their id."""
-    notebook = nbformat.read(project.path / "notebooks" / name, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(project.path / "notebooks" / name, as_version=4)
     setup = next(cell for cell in notebook.cells if cell.id == "setup")
     assert 'ENVIRONMENT = "base"' in setup.source
     setup.source = setup.source.replace('"base"', f'"{environment}"', 1)

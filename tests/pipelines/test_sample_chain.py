@@ -217,7 +217,9 @@ def test_a_stage_alone_is_a_run_of_its_own(
 ) -> None:
     evaluated.assert_success()
     client = client_of(finished[0])
-    runs = client.search_runs([client.get_experiment_by_name("deepdepixelate").experiment_id])  # type: ignore[union-attr]
+    experiment = client.get_experiment_by_name("deepdepixelate")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
     (run,) = [run for run in runs if run.data.tags["pipeline"] == "evaluate"]
     assert run.info.status == "FINISHED"
     assert run.data.params["evaluate.faces_shown"] == "2"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Content = TypeVar("Content")
 
 
-class _Packaged(AbstractDataset[None, Content]):
+class _Packaged(AbstractDataset[Content, Content]):
     def __init__(self, *, name: str, metadata: Mapping[str, Any] | None = None) -> None:
         """Say which.
 
@@ -24,7 +24,7 @@ class _Packaged(AbstractDataset[None, Content]):
         self._name = name
         self.metadata = metadata
 
-    def save(self, data: None) -> NoReturn:
+    def save(self, data: Content) -> NoReturn:
         raise DatasetError("what the package carries is only read")
 
     def _exists(self) -> bool:

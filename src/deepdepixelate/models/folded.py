@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
-from torch.nn.utils import fuse_conv_bn_eval
+from torch.nn.utils import convert_conv2d_weight_memory_format, fuse_conv_bn_eval
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture, Tail
-from deepdepixelate.models.layout import channels_last
 
 
 class FoldedGenerator(nn.Module):
@@ -41,7 +40,7 @@ class FoldedGenerator(nn.Module):
         self.last_convolution, _, self.last_activation = _activated(last)
         self.tail = _before_shuffling(source.tail)
         self.requires_grad_(False)
-        channels_last(self)
+        convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, lr: Tensor) -> Tensor:
         """LR in [0, 1] to SR around [-1, 1]; see the class."""

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle, prelu
 
+from deepdepixelate.models.autograd import apply
+
 SCALES = (2, 4, 8)
 
 
@@ -40,8 +42,7 @@ class PReLU(nn.PReLU):
         """Any shape to the same shape."""
         if not torch.is_grad_enabled():
             return prelu(input, self.weight)
-        activated: Tensor = _PReLU.apply(input, self.weight)  # type: ignore[no-untyped-call]
-        return activated
+        return apply(_PReLU, input, self.weight)
 
 
 class _PReLU(torch.autograd.Function):

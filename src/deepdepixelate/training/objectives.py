@@ -5,21 +5,23 @@ Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deepdepixelate.models.discriminator import Discriminator
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
-from deepdepixelate.models.layout import Network, channels_last
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
 from deepdepixelate.training.ranks import ALONE, Ranks
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Objective(Protocol):
@@ -270,7 +272,7 @@ def grid_loss(error: Tensor, scale: int) -> Tensor:
 
 def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:
     """Move a network to the device, its convolutions' weights channels last."""
-    channels_last(network.to(compute.device))
+    convert_conv2d_weight_memory_format(network.to(compute.device), torch.channels_last)
     ranks.prepare(network)
     return network
 

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from deepdepixelate.models.autograd import apply
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -102,8 +104,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return evaluated
         values = input.float()
         moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
-        summed: Tensor = _SumOverRanks.apply(moments)  # type: ignore[no-untyped-call]
-        mean, square = summed / dist.get_world_size()
+        mean, square = apply(_SumOverRanks, moments) / dist.get_world_size()
         variance = (square - mean.square()).clamp_min(0)
         self._update_running(mean.detach(), variance.detach(), values)
         scale = self.weight * torch.rsqrt(variance + self.eps)
