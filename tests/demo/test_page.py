@@ -105,7 +105,12 @@ def serve(folder: Path, *arguments: str) -> Server:
     command = [sys.executable, "-m", "deepdepixelate", "demo", "--no-browser", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT
+            [*command, *arguments],
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A shell that runs the tests in the background may have them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     server = Server(f"http://127.0.0.1:{port}/", process, log)
     wait_until_it_answers(server.address, process, log, 120)

@@ -69,16 +69,21 @@ def test_names_device_and_precision(bf16: bool, word: str) -> None:
     assert word in name
 
 
-_PAGE_FAULTS_OF_A_TENSOR = """
+_PAGE_FAULTS_OF_TENSORS = """
+import ctypes
 import resource
 import torch
 from deepdepixelate.training.device import keep_freed_memory
 
+PR_SET_THP_DISABLE = 41  # a huge page would be one fault for 512 pages
+ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 if {kept}:
     keep_freed_memory()
-torch.zeros(2**24)
+for _ in range(20):  # until free blocks are where they are looked for
+    torch.zeros(2**24).add_(1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.zeros(2**24).add_(1)
+for _ in range(4):
+    torch.zeros(2**24).add_(1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -86,7 +91,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
 def test_memory_that_is_kept_is_not_cleared_again() -> None:
     def faults(*, kept: bool) -> int:
-        script = _PAGE_FAULTS_OF_A_TENSOR.format(kept=kept)
+        script = _PAGE_FAULTS_OF_TENSORS.format(kept=kept)
         output = subprocess.check_output([sys.executable, "-c", script], text=True)
         return int(output)
 
