@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import Parameters, check_parameters
@@ -47,7 +48,7 @@ def message(values: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("environment", ["base", "celeba", "celeba_cpu", "celeba_cpu_continued"])
+@pytest.mark.parametrize("environment", ["base", "celeba", "celeba_cpu"])
 def test_the_shipped_configuration_is_valid(environment: str) -> None:
     values = read_conf(environment)
     parameters = check_parameters(values)
@@ -55,6 +56,14 @@ def test_the_shipped_configuration_is_valid(environment: str) -> None:
     assert (parameters.ingest.width, parameters.ingest.height) == (178, 218)
     assert (parameters.ingest.crop_width, parameters.ingest.crop_height) == (176, 216)
     assert parameters.pretrain.updates == values["pretrain"]["updates"]
+
+
+def test_the_configuration_that_trains_on_is_valid() -> None:
+    options: Any = OmegaConf.load(CONF / "celeba_cpu_continued.yml")
+    merged = OmegaConf.merge(read_conf(options.run.env), options.run.params)
+    values: Any = OmegaConf.to_container(merged)
+    parameters = check_parameters(values)
+    assert (options.run.pipeline, parameters.pretrain.start_from) == ("pretrain", "srresnet")
 
 
 def test_the_configuration_for_celeba_is_the_papers() -> None:
