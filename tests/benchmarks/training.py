@@ -13,7 +13,8 @@ Prints one JSON object: the crops/s of both, and what share of our time is not t
   them, one forward pass of the generator a step, none of the discriminator's gradients in it.
 
 Turns let a machine whose speed drifts treat both alike; the first turn of each is warm-up. What
-PyTorch keeps for a whole process (``cudnn.benchmark``, threads) is as our loop sets it, for both.
+is set for a whole process (``cudnn.benchmark``, threads, freed memory that is kept) is as in our
+trainings, for both.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from deepdepixelate.tracking import StageRecord
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.device import Compute, choose_compute
+from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.loop import Log, Plan, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
@@ -81,6 +82,8 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     pairs = write_images(work, parameters)
     compute = choose_compute(arguments.device, arguments.precision)
     device, on_cuda = compute.device, compute.device.type == "cuda"
+    if not on_cuda:
+        keep_freed_memory()
     objective = our_objective(stage, parameters, compute)
     size, seed = settings.crop_size, parameters.training.seed
     crops = CropSampler(

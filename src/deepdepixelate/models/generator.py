@@ -36,7 +36,7 @@ class GeneratorArchitecture(BaseModel):
 
 
 class PReLU(nn.PReLU):
-    """``torch.nn.PReLU`` with one slope; its backward pass takes a third of the time on a CPU."""
+    """``torch.nn.PReLU`` with one slope; on a CPU, in a third to a half of the time backward."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in the base class
         """Any shape to the same shape."""

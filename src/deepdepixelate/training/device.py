@@ -85,7 +85,8 @@ def keep_freed_memory() -> None:
     """Let this process keep for reuse what tensors on the CPU free, where its C library is glibc.
 
     By default glibc gives large blocks back to the system, and a training, which frees and takes
-    the same blocks in each update, has them cleared page by page each time.
+    the same blocks in each update, has them cleared page by page each time. It takes some updates
+    until free blocks are where they are looked for.
     """
     if sys.platform != "linux":
         return
