@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio
 from tiny_training import (
     CPU,
     FP32,
@@ -26,6 +27,7 @@ from deepdepixelate.training.objectives import (
     Objective,
     PretrainObjective,
     grid_loss,
+    negative_psnr,
 )
 
 Batch = tuple[Tensor, Tensor]
@@ -145,6 +147,42 @@ class TestPretraining:
 
         for name, value in objective.generator.named_buffers():
             assert not torch.equal(value, statistics[name]), name
+
+
+class TestNegativePSNR:
+    def test_is_the_mean_over_crops_of_what_scikit_image_measures(self) -> None:
+        random = torch.Generator().manual_seed(5)
+        hr = torch.rand(3, 3, 16, 16, generator=random) * 2 - 1
+        amount = torch.tensor([0.02, 0.2, 0.5]).view(3, 1, 1, 1)
+        sr = hr + amount * torch.randn(3, 3, 16, 16, generator=random)
+        each = [
+            peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=2)
+            for a, b in zip(hr, sr, strict=True)
+        ]
+        assert negative_psnr(sr, hr).item() == pytest.approx(-sum(each) / 3, abs=1e-2)
+
+    def test_pulls_a_crop_by_its_share_of_error_and_not_by_its_size(self) -> None:
+        hr = torch.zeros(2, 3, 8, 8)
+        sr = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)])
+        sr.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(negative_psnr(sr, hr), sr)
+        pulls = (gradient * sr.detach()).sum((1, 2, 3))
+        assert pulls[0].item() == pytest.approx(pulls[1].item(), rel=1e-3)
+
+    def test_is_finite_without_any_error(self) -> None:
+        same = torch.zeros(1, 3, 8, 8, requires_grad=True)
+        loss = negative_psnr(same, torch.zeros(1, 3, 8, 8))
+        (gradient,) = torch.autograd.grad(loss, same)
+        assert loss.item() == pytest.approx(-66, abs=0.1)
+        assert torch.equal(gradient, torch.zeros_like(same))
+
+    def test_is_what_pretraining_minimises_where_asked(self, batch: Batch) -> None:
+        objective = PretrainObjective(tiny_generator(), FP32, loss="psnr")
+        lr, hr = batch
+        with torch.no_grad():
+            sr = objective.generator.train()(from_pixels(lr))
+        expected = negative_psnr(sr, targets_from_pixels(hr))
+        assert torch.equal(objective.step(lr, hr)["loss"], expected)
 
 
 class TestGeneratorsGradient:

@@ -48,7 +48,12 @@ def training(**changes: Any) -> TrainingParameters:
 
 
 def for_pretrain(**changes: Any) -> PretrainParameters:
-    values = {**SCHEDULE, "generator": {"blocks": 1, "channels": 4}, "start_from": None}
+    values = {
+        **SCHEDULE,
+        "generator": {"blocks": 1, "channels": 4},
+        "loss": "mse",
+        "start_from": None,
+    }
     return PretrainParameters.model_validate(values | changes)
 
 

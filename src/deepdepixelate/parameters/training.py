@@ -117,11 +117,14 @@ class PretrainParameters(Schedule):
 
     Attributes:
         generator: its size.
+        loss: mse, of all pixels, as in the paper; or psnr: minus the mean PSNR of the crops, for
+            which one with little texture counts as much as one with a lot.
         start_from: weights to begin with: srresnet or srgan, from the package, or a file; null for
             random ones.
     """
 
     generator: GeneratorParameters
+    loss: Literal["mse", "psnr"]
     start_from: str | None
 
     @model_validator(mode="after")

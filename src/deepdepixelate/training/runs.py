@@ -90,7 +90,7 @@ def pretrain(
         fingerprint["start_from"] = start.digest
     if settings.batch_norm == "frozen":
         freeze_batch_norms(generator)
-    objective = PretrainObjective(generator, compute, ranks)
+    objective = PretrainObjective(generator, compute, ranks, loss=settings.loss)
     stage = _Stage("pretrain", objective, data, settings, training, compute, fingerprint)
     history = stage.run(log, run, ranks)
     return _generator_weights(objective.result, fingerprint), history
