@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
 from tiny_training import (
     CPU,
     FP32,
@@ -22,12 +21,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from deepdepixelate.models.generator import from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.device import Compute
+from deepdepixelate.training.losses import negative_psnr
 from deepdepixelate.training.objectives import (
     AdversarialObjective,
     Objective,
     PretrainObjective,
-    grid_loss,
-    negative_psnr,
 )
 
 Batch = tuple[Tensor, Tensor]
@@ -58,6 +56,7 @@ def adversarial(
     head_start: int = 0,
     shift: int = 0,
     grid_weight: float = 0.0,
+    spectrum_weight: float = 0.0,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
     objective = AdversarialObjective(
@@ -70,6 +69,7 @@ def adversarial(
         head_start=head_start,
         shift=shift,
         grid_weight=grid_weight,
+        spectrum_weight=spectrum_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
 
@@ -148,35 +148,7 @@ class TestPretraining:
         for name, value in objective.generator.named_buffers():
             assert not torch.equal(value, statistics[name]), name
 
-
-class TestNegativePSNR:
-    def test_is_the_mean_over_crops_of_what_scikit_image_measures(self) -> None:
-        random = torch.Generator().manual_seed(5)
-        hr = torch.rand(3, 3, 16, 16, generator=random) * 2 - 1
-        amount = torch.tensor([0.02, 0.2, 0.5]).view(3, 1, 1, 1)
-        sr = hr + amount * torch.randn(3, 3, 16, 16, generator=random)
-        each = [
-            peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=2)
-            for a, b in zip(hr, sr, strict=True)
-        ]
-        assert negative_psnr(sr, hr).item() == pytest.approx(-sum(each) / 3, abs=1e-2)
-
-    def test_pulls_a_crop_by_its_share_of_error_and_not_by_its_size(self) -> None:
-        hr = torch.zeros(2, 3, 8, 8)
-        sr = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)])
-        sr.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(negative_psnr(sr, hr), sr)
-        pulls = (gradient * sr.detach()).sum((1, 2, 3))
-        assert pulls[0].item() == pytest.approx(pulls[1].item(), rel=1e-3)
-
-    def test_is_finite_without_any_error(self) -> None:
-        same = torch.zeros(1, 3, 8, 8, requires_grad=True)
-        loss = negative_psnr(same, torch.zeros(1, 3, 8, 8))
-        (gradient,) = torch.autograd.grad(loss, same)
-        assert loss.item() == pytest.approx(-66, abs=0.1)
-        assert torch.equal(gradient, torch.zeros_like(same))
-
-    def test_is_what_pretraining_minimises_where_asked(self, batch: Batch) -> None:
+    def test_minimises_the_crops_psnr_where_asked(self, batch: Batch) -> None:
         objective = PretrainObjective(tiny_generator(), FP32, loss="psnr")
         lr, hr = batch
         with torch.no_grad():
@@ -346,39 +318,29 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
         torch.testing.assert_close(made["content_loss"], expected["content_loss"])
 
 
-class TestGridLoss:
-    def test_is_the_mean_square_of_what_repeats_with_each_lr_pixel(self) -> None:
-        torch.manual_seed(0)
-        pattern = torch.randn(1, 3, 4, 4)
-        grid = pattern.repeat(2, 1, 24, 18)
-        torch.testing.assert_close(grid_loss(grid, 4), pattern.square().mean())
+@pytest.mark.parametrize(("grid", "spectrum"), [(5.0, 0.0), (0.0, 3.0), (5.0, 3.0)])
+def test_further_losses_count_where_they_have_a_weight(
+    batch: Batch, grid: float, spectrum: float
+) -> None:
+    expected = adversarial().step(*batch)["loss"]
+    losses = adversarial(grid_weight=grid, spectrum_weight=spectrum).step(*batch)
+    for name, weight in {"grid_loss": grid, "spectrum_loss": spectrum}.items():
+        assert (name in losses) is (weight > 0)
+        if weight:
+            assert losses[name] > 0
+            expected = expected + weight * losses[name]
+    torch.testing.assert_close(losses["loss"], expected)
 
-    def test_does_not_see_texture(self) -> None:
-        row, column = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
-        for frequency in (1 / 32, 3 / 32, 5 / 32, 7 / 32, 13 / 32):
-            wave = torch.cos(2 * torch.pi * frequency * (row + column)).expand(2, 3, -1, -1)
-            assert wave.square().mean() > 0.4
-            assert grid_loss(wave, 4) < 1e-9, frequency
 
-    def test_sees_a_shift_of_colour(self) -> None:
-        shift = torch.tensor([0.1, 0.0, -0.2]).view(1, 3, 1, 1).expand(2, 3, 64, 64)
-        torch.testing.assert_close(grid_loss(shift, 4), torch.tensor(0.05 / 3))
-
-    def test_sees_grids_that_cancel_out_elsewhere(self) -> None:
-        grid = torch.ones(1, 3, 64, 64)
-        grid[..., ::2, :] = -1
-        grid[..., 32:] *= -1
-        torch.testing.assert_close(grid_loss(grid, 4), torch.tensor(1.0))
-
-    @pytest.mark.parametrize("side", [16, 40, 44])
-    def test_takes_crops_of_any_size(self, side: int) -> None:
-        torch.testing.assert_close(grid_loss(torch.ones(1, 3, side, side), 4), torch.tensor(1.0))
-
-    def test_is_part_of_the_loss_where_it_has_a_weight(self, batch: Batch) -> None:
-        plain, weighed = (adversarial(grid_weight=weight).step(*batch) for weight in (0.0, 5.0))
-        assert "grid_loss" not in plain
-        assert weighed["grid_loss"] > 0
-        torch.testing.assert_close(weighed["loss"], plain["loss"] + 5 * weighed["grid_loss"])
+def test_further_losses_are_of_crops_that_are_not_shifted(batch: Batch) -> None:
+    plain, shifted = (
+        adversarial(weight=0.0, grid_weight=1.0, spectrum_weight=1.0, shift=shift)
+        for shift in (0, 16)
+    )
+    for _ in range(3):
+        expected, made = plain.step(*batch), shifted.step(*batch)
+        for name in ("grid_loss", "spectrum_loss"):
+            torch.testing.assert_close(made[name], expected[name])
 
 
 def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:

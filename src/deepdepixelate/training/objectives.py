@@ -19,6 +19,7 @@ from deepdepixelate.models.generator import Generator, from_pixels, targets_from
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
+from deepdepixelate.training.losses import grid_loss, negative_psnr, spectrum_loss
 from deepdepixelate.training.ranks import ALONE, Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -122,6 +123,7 @@ class AdversarialObjective:
         head_start: int = 0,
         shift: int = 0,
         grid_weight: float = 0.0,
+        spectrum_weight: float = 0.0,
         ranks: Ranks = ALONE,
     ) -> None:
         """Put the networks on the device.
@@ -139,6 +141,7 @@ class AdversarialObjective:
                 convolutions with strides, and of pooling, form a grid; where it always lies the
                 same way over the generator's own grid of sub-pixels, the generator learns it.
             grid_weight: factor on the grid loss (see ``grid_loss``); with 0 it is not computed.
+            spectrum_weight: the same for ``spectrum_loss``.
             ranks: the processes that train together.
         """
         self._compute = compute
@@ -147,6 +150,7 @@ class AdversarialObjective:
         self._head_start = head_start
         self._shift = shift
         self._grid_weight = grid_weight
+        self._spectrum_weight = spectrum_weight
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
         self.discriminator = _place(discriminator, compute, ranks)
@@ -180,12 +184,14 @@ class AdversarialObjective:
         self.generator.train()
         self.discriminator.train()
         learns = self._steps >= self._head_start
-        originals = self._shifted(targets_from_pixels(hr))
+        originals = targets_from_pixels(hr)
         with torch.set_grad_enabled(learns), self._compute.autocast():
-            sr = self._shifted(self._generate(from_pixels(lr)).float())
-        discriminator_losses = self._step_discriminator(originals, sr.detach())
+            sr = self._generate(from_pixels(lr)).float()
+        judged, judged_sr = self._shifted(originals), self._shifted(sr)
+        discriminator_losses = self._step_discriminator(judged, judged_sr.detach())
         with torch.set_grad_enabled(learns):
-            generator_losses = self._step_generator(originals, sr)
+            further = self._further_losses(originals, sr)
+            generator_losses = self._step_generator(judged, judged_sr, further)
         self._average.update_parameters(self.generator)
         self._steps += 1
         return {**generator_losses, **discriminator_losses}
@@ -211,17 +217,27 @@ class AdversarialObjective:
             "discriminator_on_sr": fake.detach().sigmoid().mean(),
         }
 
-    def _step_generator(self, originals: Tensor, sr: Tensor) -> dict[str, Tensor]:
+    def _further_losses(self, originals: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """What the paper does not have: by name, a factor and a loss."""
+        scale = self.generator.architecture.scale
+        losses = {}
+        if self._grid_weight:
+            losses["grid_loss"] = self._grid_weight, grid_loss(sr - originals, scale)
+        if self._spectrum_weight:
+            losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
+        return losses
+
+    def _step_generator(
+        self, originals: Tensor, sr: Tensor, further: dict[str, tuple[float, Tensor]]
+    ) -> dict[str, Tensor]:
         self._generator_optimizer.zero_grad(set_to_none=True)
         content_loss = self._content_loss(originals, sr)
         with _frozen(self.discriminator), self._compute.autocast():
             fake = self._discriminate(sr).float()
         adversarial_loss = _towards(fake, 1.0)
         loss = content_loss + self._adversarial_weight * adversarial_loss
-        further = {}
-        if self._grid_weight:
-            further["grid_loss"] = grid_loss(sr - originals, self.generator.architecture.scale)
-            loss = loss + self._grid_weight * further["grid_loss"]
+        for weight, each in further.values():
+            loss = loss + weight * each
         if loss.requires_grad:
             loss.backward()
             self._ranks.average_gradients(self.generator)
@@ -230,7 +246,7 @@ class AdversarialObjective:
             "loss": loss.detach(),
             "content_loss": content_loss.detach(),
             "adversarial_loss": adversarial_loss.detach(),
-            **{name: each.detach() for name, each in further.items()},
+            **{name: each.detach() for name, (_, each) in further.items()},
         }
 
     def _content_loss(self, originals: Tensor, sr: Tensor) -> Tensor:
@@ -259,36 +275,6 @@ class AdversarialObjective:
         self._generator_optimizer.load_state_dict(state["generator_optimizer"])
         self._discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self._steps = state["steps"]
-
-
-def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Minus the mean over crops of their PSNR, in dB; of images (N, 3, H, W) in [-1, 1].
-
-    It is what an evaluation averages. Mean squared error is ruled by the few crops with much
-    texture; here, each has the same weight. A crop without any error counts as 66 dB.
-    """
-    squared_errors = (sr - hr).square().mean((1, 2, 3))
-    return 10 * torch.log10((squared_errors + 1e-6) / 2**2).mean()
-
-
-def grid_loss(error: Tensor, scale: int) -> Tensor:
-    """How far the error has a grid, or a shift of colour, that repeats with each LR pixel.
-
-    The mean over 8x8 LR pixels is taken of each of their ``scale`` x ``scale`` places by itself;
-    the loss is the mean square of those means. Texture, right or wrong, averages out in them: of
-    all frequencies only those of the grid are touched. Adversarial training finds a grid sooner
-    than hair, for it has high frequencies too, and content features hardly notice it.
-
-    Args:
-        error: SR minus HR, (N, 3, H, W), sides multiples of ``scale``.
-        scale: sub-pixels to a side of an LR pixel.
-    """
-    height, width = error.shape[2:]
-    rows, columns = min(8, height // scale), min(8, width // scale)
-    whole = error[..., : height - height % (rows * scale), : width - width % (columns * scale)]
-    places = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
-    means: Tensor = places.mean((3, 6))
-    return means.square().mean()
 
 
 def _place(network: Network, compute: Compute, ranks: Ranks) -> Network:

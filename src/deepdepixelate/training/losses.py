@@ -1,0 +1,87 @@
+"""Losses on images (N, 3, H, W) in [-1, 1] that PyTorch does not have. Float32 scalars."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in luma (ITU-R BT.601)."""
+
+_ROUNDING = (2 / 255) ** 2 / 12
+"""Mean square of the errors that come from storing an image in 8 bits, on [-1, 1]."""
+
+
+def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
+    """Minus the mean over crops of their PSNR, in dB.
+
+    It is what an evaluation averages. Mean squared error is ruled by the few crops with much
+    texture; here, each has the same weight. A crop without any error counts as 66 dB.
+    """
+    squared_errors = (sr - hr).square().mean((1, 2, 3))
+    return 10 * torch.log10((squared_errors + 1e-6) / 2**2).mean()
+
+
+def grid_loss(error: Tensor, scale: int) -> Tensor:
+    """How far the error has a grid, or a shift of colour, that repeats with each LR pixel.
+
+    The mean over 8x8 LR pixels is taken of each of their ``scale`` x ``scale`` places by itself;
+    the loss is the mean square of those means. Texture, right or wrong, averages out in them: of
+    all frequencies only those of the grid are touched. Adversarial training finds a grid sooner
+    than hair, for it has high frequencies too, and content features hardly notice it.
+
+    Args:
+        error: SR minus HR, (N, 3, H, W), sides multiples of ``scale``.
+        scale: sub-pixels to a side of an LR pixel.
+    """
+    height, width = error.shape[2:]
+    rows, columns = min(8, height // scale), min(8, width // scale)
+    whole = error[..., : height - height % (rows * scale), : width - width % (columns * scale)]
+    places = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
+    means: Tensor = places.mean((3, 6))
+    return means.square().mean()
+
+
+def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """How far SR has more or less detail than HR, at each frequency that LR cannot hold.
+
+    The mean, over rings of radial frequency above 1 / (2 x ``scale``) cycles per pixel, of the
+    squared logarithm of the power of SR's luma over that of HR's, each averaged over the crops.
+    Where the detail is, and whether it is the right one, other losses say. After the spectral
+    regularisation of Durall et al. (arXiv 2003.01826).
+
+    Args:
+        sr: square crops.
+        hr: their originals.
+        scale: how many times smaller LR is.
+    """
+    ratio = (_ring_powers(sr, scale) + _ROUNDING) / (_ring_powers(hr, scale) + _ROUNDING)
+    return ratio.log().square().mean()
+
+
+def _ring_powers(images: Tensor, scale: int) -> Tensor:
+    """Mean power of luma in each ring, under a Hann window; white noise has its variance."""
+    window, rings = (each.to(images.device) for each in _rings(images.shape[-1], scale))
+    luma = torch.tensordot(images, images.new_tensor(_LUMA), dims=([1], [0]))
+    transformed = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
+    power = transformed.real.square() + transformed.imag.square()
+    return torch.mv(rings, power.mean(0).flatten())
+
+
+@lru_cache(maxsize=4)
+def _rings(side: int, scale: int) -> tuple[Tensor, Tensor]:
+    """The window (side, side), and for each ring, what each coefficient has a share of in it."""
+    line = torch.hann_window(side, periodic=True)
+    window = torch.outer(line, line)
+    window /= window.square().sum().sqrt()
+    rows, columns = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
+    frequency = torch.hypot(rows[:, None], columns).flatten()
+    ring = (frequency * side).floor().long()
+    mirrored = torch.full((side, len(columns)), 2.0)  # rfft2 leaves out half of the coefficients
+    mirrored[:, 0] = 1.0
+    if side % 2 == 0:
+        mirrored[:, -1] = 1.0
+    shares = torch.zeros(int(ring.max()) + 1, len(ring))
+    shares[ring, torch.arange(len(ring))] = mirrored.flatten() * (frequency > 0.5 / scale)
+    shares = shares[shares.sum(1) > 0]
+    return window, shares / shares.sum(1, keepdim=True)

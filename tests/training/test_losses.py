@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor
+
+from deepdepixelate.training.losses import grid_loss, negative_psnr, spectrum_loss
+
+
+class TestNegativePSNR:
+    def test_is_the_mean_over_crops_of_what_scikit_image_measures(self) -> None:
+        random = torch.Generator().manual_seed(5)
+        hr = torch.rand(3, 3, 16, 16, generator=random) * 2 - 1
+        amount = torch.tensor([0.02, 0.2, 0.5]).view(3, 1, 1, 1)
+        sr = hr + amount * torch.randn(3, 3, 16, 16, generator=random)
+        each = [
+            peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=2)
+            for a, b in zip(hr, sr, strict=True)
+        ]
+        assert negative_psnr(sr, hr).item() == pytest.approx(-sum(each) / 3, abs=1e-2)
+
+    def test_pulls_a_crop_by_its_share_of_error_and_not_by_its_size(self) -> None:
+        hr = torch.zeros(2, 3, 8, 8)
+        sr = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.4)])
+        sr.requires_grad_(True)
+        (gradient,) = torch.autograd.grad(negative_psnr(sr, hr), sr)
+        pulls = (gradient * sr.detach()).sum((1, 2, 3))
+        assert pulls[0].item() == pytest.approx(pulls[1].item(), rel=1e-3)
+
+    def test_is_finite_without_any_error(self) -> None:
+        same = torch.zeros(1, 3, 8, 8, requires_grad=True)
+        loss = negative_psnr(same, torch.zeros(1, 3, 8, 8))
+        (gradient,) = torch.autograd.grad(loss, same)
+        assert loss.item() == pytest.approx(-66, abs=0.1)
+        assert torch.equal(gradient, torch.zeros_like(same))
+
+
+class TestGridLoss:
+    def test_is_the_mean_square_of_what_repeats_with_each_lr_pixel(self) -> None:
+        torch.manual_seed(0)
+        pattern = torch.randn(1, 3, 4, 4)
+        grid = pattern.repeat(2, 1, 24, 18)
+        torch.testing.assert_close(grid_loss(grid, 4), pattern.square().mean())
+
+    def test_does_not_see_texture(self) -> None:
+        row, column = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+        for frequency in (1 / 32, 3 / 32, 5 / 32, 7 / 32, 13 / 32):
+            wave = torch.cos(2 * torch.pi * frequency * (row + column)).expand(2, 3, -1, -1)
+            assert wave.square().mean() > 0.4
+            assert grid_loss(wave, 4) < 1e-9, frequency
+
+    def test_sees_a_shift_of_colour(self) -> None:
+        shift = torch.tensor([0.1, 0.0, -0.2]).view(1, 3, 1, 1).expand(2, 3, 64, 64)
+        torch.testing.assert_close(grid_loss(shift, 4), torch.tensor(0.05 / 3))
+
+    def test_sees_grids_that_cancel_out_elsewhere(self) -> None:
+        grid = torch.ones(1, 3, 64, 64)
+        grid[..., ::2, :] = -1
+        grid[..., 32:] *= -1
+        torch.testing.assert_close(grid_loss(grid, 4), torch.tensor(1.0))
+
+    @pytest.mark.parametrize("side", [16, 40, 44])
+    def test_takes_crops_of_any_size(self, side: int) -> None:
+        torch.testing.assert_close(grid_loss(torch.ones(1, 3, side, side), 4), torch.tensor(1.0))
+
+
+class TestSpectrumLoss:
+    @pytest.fixture
+    def hr(self) -> Tensor:
+        return torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(3)) / 4
+
+    @pytest.mark.parametrize("factor", [0.5, 0.9, 2.0])
+    def test_is_the_squared_logarithm_of_the_power(self, hr: Tensor, factor: float) -> None:
+        expected = math.log(factor**2) ** 2
+        assert spectrum_loss(hr * factor, hr, 4).item() == pytest.approx(expected, rel=1e-2)
+
+    def test_does_not_ask_which_crop_has_the_detail(self, hr: Tensor) -> None:
+        hr = hr * torch.tensor([0.0, 0.5, 1.0, 2.0]).view(4, 1, 1, 1)
+        assert spectrum_loss(hr.flip(0), hr, 4).item() == pytest.approx(0, abs=1e-9)
+
+    @pytest.mark.parametrize(("cycles", "seen"), [(4, False), (10, False), (15, True), (40, True)])
+    def test_sees_what_lr_cannot_hold_and_nothing_else(
+        self, hr: Tensor, cycles: int, seen: bool
+    ) -> None:
+        wave = torch.cos(2 * torch.pi * cycles / 96 * torch.arange(96.0)).expand(4, 3, 96, 96)
+        assert (spectrum_loss(hr + wave, hr, 4).item() > 0.1) is seen
+
+    def test_follows_the_scale(self, hr: Tensor) -> None:
+        wave = torch.cos(2 * torch.pi * 18 / 96 * torch.arange(96.0)).expand(4, 3, 96, 96)
+        assert spectrum_loss(hr + wave, hr, 2).item() == pytest.approx(0, abs=1e-6)
+        assert spectrum_loss(hr + wave, hr, 4).item() > 0.1
+
+    def test_sees_dots_at_their_frequency(self, hr: Tensor) -> None:
+        dots = torch.zeros(4, 3, 96, 96)
+        dots[..., ::4, ::4] = 1.0
+        assert spectrum_loss(hr + dots, hr, 4).item() > 0.1
+
+    def test_pulls_what_is_too_soft_towards_more_of_its_own(self, hr: Tensor) -> None:
+        soft = (hr / 2).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(spectrum_loss(soft, hr, 4), soft)
+        assert (gradient * soft.detach()).sum() < -1
+
+    def test_is_finite_where_there_is_nothing(self) -> None:
+        nothing = torch.zeros(2, 3, 32, 32, requires_grad=True)
+        loss = spectrum_loss(nothing, torch.zeros(2, 3, 32, 32), 4)
+        (gradient,) = torch.autograd.grad(loss, nothing)
+        assert loss.item() == 0
+        assert torch.isfinite(gradient).all()
