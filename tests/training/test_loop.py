@@ -193,6 +193,9 @@ class TestLearningRate:
         assert {learning_rate_at(update, 7, constant) for update in range(7)} == {3e-4}
 
 
+VALIDATION = {"val.psnr_y", "val.ssim_y", "val.high_frequency_ratio"}
+
+
 class TestCurves:
     def test_rows_come_when_the_plan_says(self, pairs: ImagePairs, store: CheckpointStore) -> None:
         journal = Journal()
@@ -210,7 +213,7 @@ class TestCurves:
             curves = {"loss", "learning_rate", "crops_per_second"}
             expected = {"update"}
             expected |= curves if row["update"] in logged else set()
-            expected |= {"val.psnr_y", "val.ssim_y"} if row["update"] in validated else set()
+            expected |= VALIDATION if row["update"] in validated else set()
             assert row.keys() == expected
         assert all(row["crops_per_second"] > 0 for row in history if "loss" in row)
 

@@ -28,10 +28,6 @@ Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 ORIGINAL = "hr"
 """The name of the originals among the models in ``Scores.spectra``."""
 
-_NOTHING_THERE = 1e-6
-"""High-frequency energy of an original below which a share of it means nothing: rounding alone
-leaves more than a thousand times as much."""
-
 
 class Pairs(Protocol):
     """Originals and what was made of them: the test split, or a benchmark."""
@@ -161,17 +157,15 @@ class _Ruler:
 
     def measure(self, enlarged: _Enlarged) -> _Measured:
         spectra = {ORIGINAL: spectrum(enlarged.hr, self.border, self.scale)}
-        original = spectra[ORIGINAL].high_frequency_energy
         rows = []
         for model, sr in enlarged.by_model.items():
             spectra[model] = spectrum(sr, self.border, self.scale)
-            energy = spectra[model].high_frequency_energy
             row = {
                 "image": enlarged.image,
                 "model": model,
                 "psnr_y": float(psnr_y(sr, enlarged.hr, self.border)),
                 "ssim_y": float(ssim_y(sr, enlarged.hr, self.border)),
-                "high_frequency_ratio": energy / original if original > _NOTHING_THERE else np.nan,
+                "high_frequency_ratio": spectra[model].high_frequency_ratio(spectra[ORIGINAL]),
             }
             if self.perceptual.measure is not None:
                 row["lpips"] = self.perceptual.measure(sr, enlarged.hr)

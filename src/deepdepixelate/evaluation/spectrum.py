@@ -16,6 +16,10 @@ from deepdepixelate.imaging.metrics import luma
 BINS = 64
 """Rings of the radial average, from 0 to 0.5 cycles per pixel."""
 
+_NOTHING_THERE = 1e-6
+"""High-frequency energy of an original below which a share of it means nothing: rounding alone
+leaves more than a thousand times as much."""
+
 DEFINITION = (
     "energy of luma (mean removed, Hann window) at radial frequencies above the LR's Nyquist "
     "frequency, 1 / (2 x scale) cycles per pixel, divided by that of the original"
@@ -35,6 +39,12 @@ class Spectrum:
 
     rings: NDArray[np.float64]
     high_frequency_energy: float
+
+    def high_frequency_ratio(self, original: "Spectrum") -> float:
+        """High-frequency energy as a share of the original's; NaN where that has none."""
+        if original.high_frequency_energy <= _NOTHING_THERE:
+            return float("nan")
+        return self.high_frequency_energy / original.high_frequency_energy
 
 
 def ring_frequencies() -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ def train(
 
     Returns:
         What was logged, a row a point: ``update``, the mean losses since the point before,
-        ``learning_rate``, ``crops_per_second``, and ``val.psnr_y`` and ``val.ssim_y`` where there
+        ``learning_rate``, ``crops_per_second``, and the figures of ``Validator`` where there
         was a validation. Rows of the part before a resumption are among them.
 
     Raises:

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from deepdepixelate.evaluation.spectrum import spectrum
 from deepdepixelate.imaging.metrics import psnr_y, ssim_y
 from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.generator import Generator
@@ -12,7 +13,7 @@ _BATCH_SIZE = 16
 
 
 class Validator:
-    """PSNR and SSIM on the first images of a set of pairs, as in the evaluation."""
+    """PSNR, SSIM and detail on the first images of a set of pairs, as in the evaluation."""
 
     def __init__(self, pairs: ImagePairs, images: int, device: torch.device) -> None:
         self._pairs = pairs
@@ -20,14 +21,26 @@ class Validator:
         self._device = device
 
     def __call__(self, generator: Generator) -> dict[str, float]:
-        """Mean ``val.psnr_y`` (dB) and ``val.ssim_y`` of a generator."""
+        """Means of a generator: ``val.psnr_y`` (dB), ``val.ssim_y``, ``val.high_frequency_ratio``.
+
+        The last one, see ``evaluation.spectrum``, is left out where no image has any detail.
+        """
+        scale = self._pairs.scale
         psnr: list[float] = []
         ssim: list[float] = []
+        detail: list[float] = []
         for start in range(0, self._count, _BATCH_SIZE):
             indices = range(start, min(start + _BATCH_SIZE, self._count))
             hr = np.stack([self._pairs.hr[index] for index in indices])
             lr = np.stack([self._pairs.lr[index] for index in indices])
             sr = enlarge(generator, lr, self._device)
-            psnr.extend(psnr_y(sr, hr, self._pairs.scale))
-            ssim.extend(ssim_y(sr, hr, self._pairs.scale))
-        return {"val.psnr_y": float(np.mean(psnr)), "val.ssim_y": float(np.mean(ssim))}
+            psnr.extend(psnr_y(sr, hr, scale))
+            ssim.extend(ssim_y(sr, hr, scale))
+            detail.extend(
+                spectrum(made, scale, scale).high_frequency_ratio(spectrum(hr_image, scale, scale))
+                for made, hr_image in zip(sr, hr, strict=True)
+            )
+        means = {"val.psnr_y": float(np.mean(psnr)), "val.ssim_y": float(np.mean(ssim))}
+        if not np.isnan(detail).all():
+            means["val.high_frequency_ratio"] = float(np.nanmean(detail))
+        return means
