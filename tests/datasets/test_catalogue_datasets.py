@@ -250,4 +250,6 @@ def test_packaged_history_is_that_of_the_weights_in_the_box(stage: str, name: st
     history = PackagedHistory(name=stage).load()
     updates = find_generator(name).provenance["fingerprint"]["settings"]["updates"]
     assert history["update"].iloc[-1] == updates
-    assert np.isfinite(history["loss"]).all()
+    losses = history["loss"].dropna()  # a row may be a validation's alone
+    assert len(losses) > 5
+    assert np.isfinite(losses).all()

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page
 
 from deepdepixelate.datasets import SampleFaces
+from deepdepixelate.evaluation import figures
 from deepdepixelate.evaluation.report import Example, choose_examples, render
 from deepdepixelate.evaluation.strips import busiest_window
 from deepdepixelate.imaging import downscale, psnr_y, ssim_y, upscale
@@ -485,6 +486,13 @@ def test_what_is_missing_is_said_and_nothing_is_made_up(
         assert sentence in visit.text()
     assert not visit.page.locator(".wipe").is_visible()
     visit.context.close()
+
+
+def test_a_loss_below_zero_is_drawn_too() -> None:
+    negative = history("pretrain").assign(loss=lambda frame: -29 - frame["update"] / 2000)
+    charts = figures.training("pretrain", negative)["charts"]
+    assert charts[0]["heading"] == "Loss"
+    assert re.search(r">[-\u2212]29\.\d", charts[0]["svg"])
 
 
 def test_one_image_and_values_that_are_no_numbers(

@@ -20,7 +20,7 @@ class _Curve:
         heading: its title.
         y_label: what its vertical axis counts.
         columns: of the history, with the label and the colour of each.
-        log: a logarithmic vertical axis.
+        log: a logarithmic vertical axis, unless there are values below zero (as of minus PSNR).
         level: where a horizontal line is marked.
     """
 
@@ -40,7 +40,7 @@ def _common_curves(color: str) -> list[_Curve]:
 
 _CURVES = {
     "pretrain": [
-        _Curve("Loss", "mean squared error", {"loss": ("loss", "srresnet")}, log=True),
+        _Curve("Loss", "loss", {"loss": ("loss", "srresnet")}, log=True),
         *_common_curves("srresnet"),
     ],
     "train_gan": [
@@ -154,10 +154,10 @@ def training(stage: str, history: pd.DataFrame | None) -> dict[str, Any]:
         return {"title": STAGES[stage], "facts": [], "charts": []}
     charts = []
     for index, plan in enumerate(_CURVES[stage]):
+        columns = {name: look for name, look in plan.columns.items() if name in history}
         lines = [
             Line(label, color, history["update"], history[name], name.startswith("val."))
-            for name, (label, color) in plan.columns.items()
-            if name in history
+            for name, (label, color) in columns.items()
         ]
         drawing = line_chart(
             f"{stage}-{index}",
@@ -165,7 +165,7 @@ def training(stage: str, history: pd.DataFrame | None) -> dict[str, Any]:
             description=f"{STAGES[stage]}, by update: {plan.heading.lower()}.",
             x_label="update",
             y_label=plan.y_label,
-            log=plan.log,
+            log=plan.log and not (history[list(columns)] < 0).any(axis=None),
             horizontal=plan.level,
         )
         if drawing is not None:
