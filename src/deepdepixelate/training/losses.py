@@ -5,9 +5,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_LUMA = (0.299, 0.587, 0.114)
-"""Red, green and blue in luma (ITU-R BT.601)."""
-
 _ROUNDING = 1e-7
 """Power in each ring that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 50."""
 
@@ -64,15 +61,16 @@ def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
 
 def _ring_powers(images: Tensor, scale: int) -> Tensor:
     """Power of luma in each ring, under a Hann window; all of white noise's is its variance."""
-    window, rings = (each.to(images.device) for each in _rings(images.shape[-1], scale))
-    luma = torch.tensordot(images, images.new_tensor(_LUMA), dims=([1], [0]))
+    window, rings = _rings(images.shape[-1], scale, images.device)
+    red, green, blue = images.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
     transformed = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
     power = transformed.real.square() + transformed.imag.square()
     return torch.mv(rings, power.mean(0).flatten())
 
 
 @lru_cache(maxsize=4)
-def _rings(side: int, scale: int) -> tuple[Tensor, Tensor]:
+def _rings(side: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The window (side, side), and for each ring, how much each coefficient counts in it."""
     line = torch.hann_window(side, periodic=True)
     window = torch.outer(line, line)
@@ -86,4 +84,5 @@ def _rings(side: int, scale: int) -> tuple[Tensor, Tensor]:
         mirrored[:, -1] = 1.0
     counts = torch.zeros(int(ring.max()) + 1, len(ring))
     counts[ring, torch.arange(len(ring))] = mirrored.flatten() * (frequency > 0.5 / scale)
-    return window, counts[counts.sum(1) > 0] / side**2
+    rings = counts[counts.sum(1) > 0] / side**2
+    return window.to(device), rings.to(device)  # once, not in every step
