@@ -113,7 +113,7 @@ class Schedule(Section):
 
 
 class PretrainParameters(Schedule):
-    """MSE-only training of the generator (SRResNet); see also its base.
+    """Training of the generator on pixels alone (SRResNet); see also its base.
 
     Attributes:
         generator: its size.

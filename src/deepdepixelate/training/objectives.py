@@ -1,6 +1,7 @@
 """What a training minimises: one optimisation step of each kind, and nothing else.
 
-Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images in [-1, 1].
+Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images in [-1, 1], and by
+choice some of ``deepdepixelate.training.losses``.
 """
 
 from collections.abc import Iterator

@@ -71,7 +71,7 @@ def pretrain(
     run: TrackedRun = UNTRACKED,
     ranks: Ranks = ALONE,
 ) -> tuple[Weights, History]:
-    """Train SRResNet: the generator on mean squared error alone (section 2.2 of the paper).
+    """Train SRResNet: the generator on the error of its pixels alone (section 2.2 of the paper).
 
     Returns:
         Its weights, whose provenance holds the fingerprint of the training, and the history.
