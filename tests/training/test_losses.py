@@ -34,33 +34,68 @@ class TestNegativePSNR:
         assert torch.equal(gradient, torch.zeros_like(same))
 
 
+LEVEL = 1 / 127.5
+"""Of 8 bits, in [-1, 1]."""
+
+
 class TestGridLoss:
-    def test_is_the_mean_square_of_what_repeats_with_each_lr_pixel(self) -> None:
-        torch.manual_seed(0)
-        pattern = torch.randn(1, 3, 4, 4)
-        grid = pattern.repeat(2, 1, 24, 18)
-        torch.testing.assert_close(grid_loss(grid, 4), pattern.square().mean())
+    @pytest.fixture
+    def smooth(self) -> Tensor:
+        return torch.full((2, 3, 96, 96), 0.25)
 
-    def test_does_not_see_texture(self) -> None:
+    def grid(self, levels: float = 2.5) -> Tensor:
+        """Gray, (2, 3, 96, 96), the same in each LR pixel: half of it brighter, half darker."""
+        pattern = torch.tensor([1.0, -1.0]).repeat(48) * levels * LEVEL
+        return pattern.expand(2, 3, 96, 96)
+
+    def test_is_the_mean_square_of_what_repeats_with_each_lr_pixel(self, smooth: Tensor) -> None:
+        loss = grid_loss(smooth + self.grid(5.0), smooth, 4)
+        torch.testing.assert_close(loss, torch.tensor((5 / 2.5) ** 2 / 3))  # luma, of three
+
+    def test_is_nothing_without_error(self) -> None:
+        hr = torch.rand(2, 3, 96, 96) * 2 - 1
+        assert grid_loss(hr, hr, 4).item() == 0
+
+    def test_does_not_see_what_changes_from_one_lr_pixel_to_the_next(self, smooth: Tensor) -> None:
         row, column = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
-        for frequency in (1 / 32, 3 / 32, 5 / 32, 7 / 32, 13 / 32):
-            wave = torch.cos(2 * torch.pi * frequency * (row + column)).expand(2, 3, -1, -1)
-            assert wave.square().mean() > 0.4
-            assert grid_loss(wave, 4) < 1e-9, frequency
+        for frequency in (1 / 8, 3 / 8):
+            wave = 0.1 * torch.cos(2 * torch.pi * frequency * (row + column))
+            assert grid_loss(smooth + wave, smooth, 4) < 1e-9, frequency
 
-    def test_sees_a_shift_of_colour(self) -> None:
-        shift = torch.tensor([0.1, 0.0, -0.2]).view(1, 3, 1, 1).expand(2, 3, 64, 64)
-        torch.testing.assert_close(grid_loss(shift, 4), torch.tensor(0.05 / 3))
+    def test_sees_less_of_a_grid_where_the_original_has_detail(self, smooth: Tensor) -> None:
+        detail = torch.zeros_like(smooth)
+        detail[..., ::2, :] = 0.2
+        hr = smooth + detail  # a deviation of 0.1 within each LR pixel, of luma alone
+        loss = grid_loss(hr + self.grid(), hr, 4)
+        expected = (2.5 * LEVEL) ** 2 / (0.1**2 + (2.5 * LEVEL) ** 2) / 3
+        torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
 
-    def test_sees_grids_that_cancel_out_elsewhere(self) -> None:
-        grid = torch.ones(1, 3, 64, 64)
-        grid[..., ::2, :] = -1
-        grid[..., 32:] *= -1
-        torch.testing.assert_close(grid_loss(grid, 4), torch.tensor(1.0))
+    def test_gray_detail_does_not_hide_a_coloured_grid(self, smooth: Tensor) -> None:
+        coloured = self.grid() * torch.tensor([0.114, 0.0, -0.299]).view(1, 3, 1, 1)  # same luma
+        detail = torch.zeros_like(smooth)
+        detail[..., ::2, :] = 0.2
+        on_smooth, on_detail = (grid_loss(hr + coloured, hr, 4) for hr in (smooth, smooth + detail))
+        assert on_smooth > 1e-3
+        torch.testing.assert_close(on_detail, on_smooth, rtol=1e-3, atol=0)
 
-    @pytest.mark.parametrize("side", [16, 40, 44])
-    def test_takes_crops_of_any_size(self, side: int) -> None:
-        torch.testing.assert_close(grid_loss(torch.ones(1, 3, side, side), 4), torch.tensor(1.0))
+    def test_sees_a_shift_of_colour(self, smooth: Tensor) -> None:
+        shift = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1) * 10 * LEVEL
+        luma, blue, red = 0.114, (1 - 0.114) / 1.772, -0.114 / 1.402
+        expected = (10 / 2.5) ** 2 * (luma**2 + blue**2 + red**2) / 3
+        torch.testing.assert_close(grid_loss(smooth + shift, smooth, 4), torch.tensor(expected))
+
+    def test_sees_grids_that_cancel_out_elsewhere(self, smooth: Tensor) -> None:
+        grid = self.grid().clone()
+        grid[..., 48:] *= -1
+        torch.testing.assert_close(
+            grid_loss(smooth + grid, smooth, 4), grid_loss(smooth + self.grid(), smooth, 4)
+        )
+
+    @pytest.mark.parametrize("side", [4, 16, 44])
+    def test_takes_crops_of_any_size(self, smooth: Tensor, side: int) -> None:
+        hr = smooth[..., :side, :side]
+        loss = grid_loss(hr + self.grid()[..., :side, :side], hr, 4)
+        torch.testing.assert_close(loss, torch.tensor(1 / 3))
 
 
 class TestSpectrumLoss:

@@ -163,8 +163,8 @@ class TrainGanParameters(Schedule):
         shift: before they are judged, HR and SR crops are rolled by fewer pixels than this, drawn
             anew each update, so that the generator learns no grid from the strides of the networks
             that judge it; 0 does not roll them.
-        grid_weight: factor on a loss of grids and shifts of colour that repeat with each LR pixel;
-            0 for none, as in the paper.
+        grid_weight: factor on a loss of visible grids and shifts of colour, which repeat with each
+            LR pixel; 0 for none, as in the paper.
         spectrum_weight: factor on a loss of too much and too little power at the frequencies that
             LR cannot hold; 0 for none, as in the paper.
     """

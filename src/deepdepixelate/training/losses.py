@@ -5,6 +5,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+_HARDLY_VISIBLE = 2.5 / 127.5
+"""Deviation on a smooth area, 2.5 of 255 levels."""
+
 _ROUNDING = 1e-7
 """Power in each ring that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 50."""
 
@@ -19,23 +22,34 @@ def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
     return 10 * torch.log10((squared_errors + 1e-6) / 2**2).mean()
 
 
-def grid_loss(error: Tensor, scale: int) -> Tensor:
-    """How far the error has a grid, or a shift of colour, that repeats with each LR pixel.
+def grid_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """How visibly the error has a grid, or a shift of colour, that repeats with each LR pixel.
 
-    The mean over 8x8 LR pixels is taken of each of their ``scale`` x ``scale`` places by itself;
-    the loss is the mean square of those means. Texture, right or wrong, averages out in them: of
-    all frequencies only those of the grid are touched. Adversarial training finds a grid sooner
-    than hair, for it has high frequencies too, and content features hardly notice it.
+    Hair hides a grid that is plain to see on skin and walls, and hides a coloured one less than a
+    gray one. So the error of each component of YCbCr is first divided by the deviation of HR's
+    within the LR pixel around it (the root of the sum of its square and that of 2.5 levels). Then
+    the mean over 2x2 LR pixels is taken of each of their ``scale`` x ``scale`` places by itself;
+    the loss is the mean square of those means. Texture, right or wrong, partly averages out in
+    them. Adversarial training finds a grid sooner than hair, for it has high frequencies too, and
+    content features hardly notice it.
 
     Args:
-        error: SR minus HR, (N, 3, H, W), sides multiples of ``scale``.
+        sr: (N, 3, H, W), sides multiples of ``scale``.
+        hr: their originals.
         scale: sub-pixels to a side of an LR pixel.
     """
-    height, width = error.shape[2:]
-    rows, columns = min(8, height // scale), min(8, width // scale)
-    whole = error[..., : height - height % (rows * scale), : width - width % (columns * scale)]
-    places = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
-    means: Tensor = places.mean((3, 6))
+    height, width = hr.shape[2:]
+    rows, columns = min(2, height // scale), min(2, width // scale)
+
+    def in_places(images: Tensor) -> Tensor:
+        whole = images[..., : height - height % (rows * scale), : width - width % (columns * scale)]
+        places: Tensor = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
+        return places
+
+    originals = in_places(_ycbcr(hr))
+    hidden = originals.var((4, 7), correction=0, keepdim=True)
+    error = (in_places(_ycbcr(sr)) - originals) * (hidden + _HARDLY_VISIBLE**2).rsqrt()
+    means: Tensor = error.mean((3, 6))
     return means.square().mean()
 
 
@@ -59,11 +73,17 @@ def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return (amplitudes - original.sqrt()).square().sum() / original.sum()
 
 
+def _ycbcr(images: Tensor) -> Tensor:
+    """Luma and the differences of blue and red from it, of ITU-R BT.601; all of the same range."""
+    red, green, blue = images.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402], dim=1)
+
+
 def _ring_powers(images: Tensor, scale: int) -> Tensor:
     """Power of luma in each ring, under a Hann window; all of white noise's is its variance."""
     window, rings = _rings(images.shape[-1], scale, images.device)
-    red, green, blue = images.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601
+    luma = _ycbcr(images)[:, 0]
     transformed = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
     power = transformed.real.square() + transformed.imag.square()
     return torch.mv(rings, power.mean(0).flatten())

@@ -223,7 +223,7 @@ class AdversarialObjective:
         scale = self.generator.architecture.scale
         losses = {}
         if self._grid_weight:
-            losses["grid_loss"] = self._grid_weight, grid_loss(sr - originals, scale)
+            losses["grid_loss"] = self._grid_weight, grid_loss(sr, originals, scale)
         if self._spectrum_weight:
             losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
         return losses
