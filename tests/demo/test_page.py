@@ -38,12 +38,7 @@ class DemoPage:
     def open(self) -> None:
         self.page.route("**/*", self._route)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "response",
-            lambda answer: (
-                None if answer.ok else self.errors.append(f"{answer.status} {answer.url}")
-            ),
-        )
+        self.page.on("response", self._answered)
         self.page.goto(self.address)
         expect(self.enhance).to_be_visible()
 
