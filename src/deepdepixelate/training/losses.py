@@ -75,15 +75,21 @@ def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
 
 def _ycbcr(images: Tensor) -> Tensor:
     """Luma and the differences of blue and red from it, of ITU-R BT.601; all of the same range."""
-    red, green, blue = images.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    red, _, blue = images.unbind(1)
+    luma = _luma(images)
     return torch.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402], dim=1)
+
+
+def _luma(images: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, (N, H, W)."""
+    red, green, blue = images.unbind(1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _ring_powers(images: Tensor, scale: int) -> Tensor:
     """Power of luma in each ring, under a Hann window; all of white noise's is its variance."""
     window, rings = _rings(images.shape[-1], scale, images.device)
-    luma = _ycbcr(images)[:, 0]
+    luma = _luma(images)
     transformed = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
     power = transformed.real.square() + transformed.imag.square()
     return torch.mv(rings, power.mean(0).flatten())
