@@ -5,6 +5,9 @@ from torch import Tensor
 
 from deepdepixelate.training.losses import grid_loss, negative_psnr, spectrum_loss
 
+LEVEL = 1 / 127.5
+"""Of 8 bits, in [-1, 1]."""
+
 
 class TestNegativePSNR:
     def test_is_the_mean_over_crops_of_what_scikit_image_measures(self) -> None:
@@ -34,14 +37,17 @@ class TestNegativePSNR:
         assert torch.equal(gradient, torch.zeros_like(same))
 
 
-LEVEL = 1 / 127.5
-"""Of 8 bits, in [-1, 1]."""
-
-
 class TestGridLoss:
     @pytest.fixture
     def smooth(self) -> Tensor:
         return torch.full((2, 3, 96, 96), 0.25)
+
+    @pytest.fixture
+    def detailed(self, smooth: Tensor) -> Tensor:
+        """Of a deviation of 0.1 within each LR pixel, of luma alone."""
+        detailed = smooth.clone()
+        detailed[..., ::2, :] += 0.2
+        return detailed
 
     def grid(self, levels: float = 2.5) -> Tensor:
         """Gray, (2, 3, 96, 96), the same in each LR pixel: half of it brighter, half darker."""
@@ -62,19 +68,16 @@ class TestGridLoss:
             wave = 0.1 * torch.cos(2 * torch.pi * frequency * (row + column))
             assert grid_loss(smooth + wave, smooth, 4) < 1e-9, frequency
 
-    def test_sees_less_of_a_grid_where_the_original_has_detail(self, smooth: Tensor) -> None:
-        detail = torch.zeros_like(smooth)
-        detail[..., ::2, :] = 0.2
-        hr = smooth + detail  # a deviation of 0.1 within each LR pixel, of luma alone
-        loss = grid_loss(hr + self.grid(), hr, 4)
+    def test_sees_less_of_a_grid_where_the_original_has_detail(self, detailed: Tensor) -> None:
+        loss = grid_loss(detailed + self.grid(), detailed, 4)
         expected = (2.5 * LEVEL) ** 2 / (0.1**2 + (2.5 * LEVEL) ** 2) / 3
         torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=0)
 
-    def test_gray_detail_does_not_hide_a_coloured_grid(self, smooth: Tensor) -> None:
+    def test_gray_detail_does_not_hide_a_coloured_grid(
+        self, smooth: Tensor, detailed: Tensor
+    ) -> None:
         coloured = self.grid() * torch.tensor([0.114, 0.0, -0.299]).view(1, 3, 1, 1)  # same luma
-        detail = torch.zeros_like(smooth)
-        detail[..., ::2, :] = 0.2
-        on_smooth, on_detail = (grid_loss(hr + coloured, hr, 4) for hr in (smooth, smooth + detail))
+        on_smooth, on_detail = (grid_loss(hr + coloured, hr, 4) for hr in (smooth, detailed))
         assert on_smooth > 1e-3
         torch.testing.assert_close(on_detail, on_smooth, rtol=1e-3, atol=0)
 
