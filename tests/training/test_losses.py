@@ -3,7 +3,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from deepdepixelate.training.losses import grid_loss, negative_psnr, spectrum_loss
+from deepdepixelate.training.losses import grid_loss, negative_psnr, ripple_loss, spectrum_loss
 
 LEVEL = 1 / 127.5
 """Of 8 bits, in [-1, 1]."""
@@ -99,6 +99,49 @@ class TestGridLoss:
         hr = smooth[..., :side, :side]
         loss = grid_loss(hr + self.grid()[..., :side, :side], hr, 4)
         torch.testing.assert_close(loss, torch.tensor(1 / 3))
+
+
+class TestRippleLoss:
+    @pytest.fixture
+    def stripes(self) -> Tensor:
+        """Gray, (1, 3, 16, 16), columns brighter and darker in turn by 2.5 levels."""
+        return torch.tensor([1.0, -1.0]).repeat(8).expand(1, 3, 16, 16) * 2.5 * LEVEL
+
+    def test_is_the_mean_square_in_units_of_what_is_hardly_visible(self, stripes: Tensor) -> None:
+        hr = torch.full_like(stripes, 0.25)
+        loss = ripple_loss(hr + 2 * stripes, hr, 4)
+        torch.testing.assert_close(loss, torch.tensor(2.0**2 / 3))  # luma, of three
+
+    def test_sees_ripples_that_turn_with_each_lr_pixel(self, stripes: Tensor) -> None:
+        hr = torch.full_like(stripes, 0.25)
+        turning = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(2) * stripes
+        assert grid_loss(hr + turning, hr, 4) < 1e-9
+        torch.testing.assert_close(ripple_loss(hr + turning, hr, 4), torch.tensor(1 / 3))
+
+    def test_leaves_the_mean_of_an_lr_pixel_to_other_losses(self, stripes: Tensor) -> None:
+        hr = torch.full_like(stripes, 0.25)
+        steps = torch.tensor([0.0, 0.1, 0.2, 0.3]).repeat_interleave(4).expand_as(hr)
+        assert ripple_loss(hr + steps, hr, 4) < 1e-9
+
+    def test_an_edge_hides_ripples_of_its_own_lr_pixels_alone(self, stripes: Tensor) -> None:
+        hr = torch.zeros_like(stripes)
+        hr[..., 6:] = 60 * LEVEL  # within the second column of LR pixels
+        hidden = (2.5**2 / (30**2 + 2.5**2)) ** 2
+        expected = (hidden + 3) / 4 / 3
+        torch.testing.assert_close(ripple_loss(hr + stripes, hr, 4), torch.tensor(expected))
+
+    def test_detail_of_ten_levels_keeps_nearly_all_its_freedom(self) -> None:
+        random = torch.Generator().manual_seed(2)
+        hr = torch.randn(2, 1, 48, 48, generator=random).expand(2, 3, 48, 48) * 10 * LEVEL
+        smooth = torch.zeros_like(hr)
+        other = hr.flip(0)
+        assert ripple_loss(other, hr, 4) < ripple_loss(other, smooth, 4) / 50
+
+    def test_takes_crops_that_are_not_square(self, stripes: Tensor) -> None:
+        hr = torch.zeros(1, 3, 8, 12)
+        torch.testing.assert_close(
+            ripple_loss(hr + stripes[..., :8, :12], hr, 4), torch.tensor(1 / 3)
+        )
 
 
 class TestSpectrumLoss:

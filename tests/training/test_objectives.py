@@ -56,6 +56,7 @@ def adversarial(
     head_start: int = 0,
     shift: int = 0,
     grid_weight: float = 0.0,
+    ripple_weight: float = 0.0,
     spectrum_weight: float = 0.0,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
@@ -69,6 +70,7 @@ def adversarial(
         head_start=head_start,
         shift=shift,
         grid_weight=grid_weight,
+        ripple_weight=ripple_weight,
         spectrum_weight=spectrum_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
@@ -318,13 +320,19 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
         torch.testing.assert_close(made["content_loss"], expected["content_loss"])
 
 
-@pytest.mark.parametrize(("grid", "spectrum"), [(5.0, 0.0), (0.0, 3.0), (5.0, 3.0)])
+@pytest.mark.parametrize(
+    ("grid", "ripple", "spectrum"),
+    [(5.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 3.0), (5.0, 2.0, 3.0)],
+)
 def test_further_losses_count_where_they_have_a_weight(
-    batch: Batch, grid: float, spectrum: float
+    batch: Batch, grid: float, ripple: float, spectrum: float
 ) -> None:
     expected = adversarial().step(*batch)["loss"]
-    losses = adversarial(grid_weight=grid, spectrum_weight=spectrum).step(*batch)
-    for name, weight in {"grid_loss": grid, "spectrum_loss": spectrum}.items():
+    losses = adversarial(grid_weight=grid, ripple_weight=ripple, spectrum_weight=spectrum).step(
+        *batch
+    )
+    weights = {"grid_loss": grid, "ripple_loss": ripple, "spectrum_loss": spectrum}
+    for name, weight in weights.items():
         assert (name in losses) is (weight > 0)
         if weight:
             assert losses[name] > 0
@@ -334,12 +342,14 @@ def test_further_losses_count_where_they_have_a_weight(
 
 def test_further_losses_are_of_crops_that_are_not_shifted(batch: Batch) -> None:
     plain, shifted = (
-        adversarial(weight=0.0, grid_weight=1.0, spectrum_weight=1.0, shift=shift)
+        adversarial(
+            weight=0.0, grid_weight=1.0, ripple_weight=1.0, spectrum_weight=1.0, shift=shift
+        )
         for shift in (0, 16)
     )
     for _ in range(3):
         expected, made = plain.step(*batch), shifted.step(*batch)
-        for name in ("grid_loss", "spectrum_loss"):
+        for name in ("grid_loss", "ripple_loss", "spectrum_loss"):
             torch.testing.assert_close(made[name], expected[name])
 
 

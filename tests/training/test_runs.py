@@ -69,6 +69,7 @@ def for_gan(**changes: Any) -> TrainGanParameters:
         "discriminator_head_start": 0,
         "shift": 0,
         "grid_weight": 0,
+        "ripple_weight": 0,
         "spectrum_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)

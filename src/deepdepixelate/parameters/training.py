@@ -165,6 +165,8 @@ class TrainGanParameters(Schedule):
             that judge it; 0 does not roll them.
         grid_weight: factor on a loss of visible grids and shifts of colour, which repeat with each
             LR pixel; 0 for none, as in the paper.
+        ripple_weight: factor on a loss of visible ripples within LR pixels that are smooth in HR; 0
+            for none, as in the paper.
         spectrum_weight: factor on a loss of too much and too little power at the frequencies that
             LR cannot hold; 0 for none, as in the paper.
     """
@@ -178,6 +180,7 @@ class TrainGanParameters(Schedule):
     discriminator_head_start: Annotated[int, Field(ge=0)]
     shift: Annotated[int, Field(ge=0)]
     grid_weight: Annotated[float, Field(ge=0)]
+    ripple_weight: Annotated[float, Field(ge=0)]
     spectrum_weight: Annotated[float, Field(ge=0)]
 
     @field_validator("crop_size")

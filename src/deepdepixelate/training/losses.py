@@ -39,18 +39,31 @@ def grid_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
         scale: sub-pixels to a side of an LR pixel.
     """
     height, width = hr.shape[2:]
-    rows, columns = min(2, height // scale), min(2, width // scale)
-
-    def in_places(images: Tensor) -> Tensor:
-        whole = images[..., : height - height % (rows * scale), : width - width % (columns * scale)]
-        places: Tensor = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
-        return places
-
-    originals = in_places(_ycbcr(hr))
-    hidden = originals.var((4, 7), correction=0, keepdim=True)
-    error = (in_places(_ycbcr(sr)) - originals) * (hidden + _HARDLY_VISIBLE**2).rsqrt()
-    means: Tensor = error.mean((3, 6))
+    window = min(2, height // scale), min(2, width // scale)
+    error, detail = _error_in_lr_pixels(sr, hr, scale, window)
+    means: Tensor = (error * (detail + _HARDLY_VISIBLE**2).rsqrt()).mean((3, 6))
     return means.square().mean()
+
+
+def ripple_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """How visibly SR ripples within LR pixels that are smooth in HR.
+
+    Adversarial training sharpens edges, and what it does so reaches beyond them: a seam, and some
+    waves, on a wall or skin that hides nothing. The grid loss misses those that change from one LR
+    pixel to the next. So this is the mean square of the error of each component of YCbCr, without
+    its mean over the LR pixel, in units of 2.5 levels, times the square of that visible share of
+    it which 2.5 levels have beside HR's own detail there: all where HR is smooth, a hundredth
+    where it deviates by 7.5 levels. Detail has its freedom where there is some.
+
+    Args:
+        sr: (N, 3, H, W), sides multiples of ``scale``.
+        hr: their originals.
+        scale: sub-pixels to a side of an LR pixel.
+    """
+    error, detail = _error_in_lr_pixels(sr, hr, scale, window=(1, 1))
+    ripples = error - error.mean((4, 7), keepdim=True)
+    visible_share = _HARDLY_VISIBLE**2 / (detail + _HARDLY_VISIBLE**2)
+    return (ripples.square() * visible_share.square()).mean() / _HARDLY_VISIBLE**2
 
 
 def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
@@ -71,6 +84,31 @@ def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     original = _ring_powers(hr, scale) + _ROUNDING
     amplitudes = (_ring_powers(sr, scale) + _ROUNDING).sqrt()
     return (amplitudes - original.sqrt()).square().sum() / original.sum()
+
+
+def _error_in_lr_pixels(
+    sr: Tensor, hr: Tensor, scale: int, window: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The error in YCbCr, and HR's variance within each LR pixel.
+
+    Both are (N, 3, windows, rows, sub-pixels, windows, columns, sub-pixels), in windows of (rows,
+    columns) LR pixels; the variance has one value for all sub-pixels. What is left at the far
+    borders is dropped.
+    """
+    rows, columns = window
+
+    def in_windows(images: Tensor) -> Tensor:
+        height, width = (
+            side - side % step for side, step in zip(images.shape[2:], steps, strict=True)
+        )
+        whole = images[..., :height, :width]
+        windows: Tensor = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
+        return windows
+
+    steps = rows * scale, columns * scale
+    originals = in_windows(_ycbcr(hr))
+    detail = originals.var((4, 7), correction=0, keepdim=True)
+    return in_windows(_ycbcr(sr)) - originals, detail
 
 
 def _ycbcr(images: Tensor) -> Tensor:

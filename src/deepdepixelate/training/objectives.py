@@ -20,7 +20,12 @@ from deepdepixelate.models.generator import Generator, from_pixels, targets_from
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
-from deepdepixelate.training.losses import grid_loss, negative_psnr, spectrum_loss
+from deepdepixelate.training.losses import (
+    grid_loss,
+    negative_psnr,
+    ripple_loss,
+    spectrum_loss,
+)
 from deepdepixelate.training.ranks import ALONE, Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -124,6 +129,7 @@ class AdversarialObjective:
         head_start: int = 0,
         shift: int = 0,
         grid_weight: float = 0.0,
+        ripple_weight: float = 0.0,
         spectrum_weight: float = 0.0,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -142,6 +148,7 @@ class AdversarialObjective:
                 convolutions with strides, and of pooling, form a grid; where it always lies the
                 same way over the generator's own grid of sub-pixels, the generator learns it.
             grid_weight: factor on the grid loss (see ``grid_loss``); with 0 it is not computed.
+            ripple_weight: the same for ``ripple_loss``.
             spectrum_weight: the same for ``spectrum_loss``.
             ranks: the processes that train together.
         """
@@ -151,6 +158,7 @@ class AdversarialObjective:
         self._head_start = head_start
         self._shift = shift
         self._grid_weight = grid_weight
+        self._ripple_weight = ripple_weight
         self._spectrum_weight = spectrum_weight
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
@@ -224,6 +232,8 @@ class AdversarialObjective:
         losses = {}
         if self._grid_weight:
             losses["grid_loss"] = self._grid_weight, grid_loss(sr, originals, scale)
+        if self._ripple_weight:
+            losses["ripple_loss"] = self._ripple_weight, ripple_loss(sr, originals, scale)
         if self._spectrum_weight:
             losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
         return losses

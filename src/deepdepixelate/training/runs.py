@@ -141,6 +141,7 @@ def train_gan(
         head_start=settings.discriminator_head_start,
         shift=settings.shift,
         grid_weight=settings.grid_weight,
+        ripple_weight=settings.ripple_weight,
         spectrum_weight=settings.spectrum_weight,
         ranks=ranks,
     )
