@@ -163,6 +163,18 @@ class TestSpectrumLoss:
         loss = spectrum_loss(0.5 * weak + 1.5 * strong, weak + 2 * strong, 4)
         assert loss.item() == pytest.approx((0.5**2 + 0.5**2) / (1 + 2**2), rel=1e-2)
 
+    def test_asks_for_the_direction_of_detail_but_not_of_which_diagonal(self) -> None:
+        line = torch.arange(96.0)
+        row, column = torch.meshgrid(line, line, indexing="ij")
+
+        def wave(down: int, right: int) -> Tensor:
+            phase = 2 * torch.pi / 96 * (down * row + right * column)
+            return torch.cos(phase).expand(1, 3, 96, 96)
+
+        hr = wave(18, 24)
+        assert spectrum_loss(wave(0, 30), hr, 4).item() == pytest.approx(2, rel=1e-2)  # same radius
+        assert spectrum_loss(wave(-18, 24), hr, 4).item() == pytest.approx(0, abs=1e-4)
+
     def test_does_not_ask_which_crop_has_the_detail(self, hr: Tensor) -> None:
         hr = hr * torch.tensor([0.0, 0.5, 1.0, 2.0]).view(4, 1, 1, 1)
         assert spectrum_loss(hr.flip(0), hr, 4).item() == pytest.approx(0, abs=1e-9)

@@ -8,8 +8,8 @@ from torch import Tensor
 _HARDLY_VISIBLE = 2.5 / 127.5
 """Deviation on a smooth area, 2.5 of 255 levels."""
 
-_ROUNDING = 1e-7
-"""Power in each ring that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 50."""
+_ROUNDING = 3e-8
+"""Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 150."""
 
 
 def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -69,20 +69,22 @@ def ripple_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
 def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     """How far SR has more or less detail than HR, at the frequencies that LR cannot hold.
 
-    Luma's amplitudes are compared over rings of radial frequency above 1 / (2 x ``scale``) cycles
-    per pixel: the root of the power in a ring, averaged over the crops. The loss is the sum of the
-    squared differences, over HR's power in all rings: 1 where SR has no detail at all, 0.01 where
-    its amplitudes are a tenth too small. Where the detail is, and whether it is the right one,
-    other losses say. After the spectral regularisation of Durall et al. (arXiv 2003.01826); the
-    logarithm that others take is ruled by the highest frequencies, which hold next to no power.
+    Luma's amplitudes are compared over cells of vertical and horizontal frequency, beyond a radius
+    of 1 / (2 x ``scale``) cycles per pixel: the root of the power in a cell, averaged over the
+    crops. The loss is the sum of the squared differences, over HR's power in all cells: 1 where SR
+    has no detail at all, 0.01 where its amplitudes are a tenth too small. Where the detail is, and
+    whether it is the right one, other losses say. After the spectral regularisation of Durall et
+    al. (arXiv 2003.01826), but for two things. Over their rings, patterns of the generator's own
+    sub-pixels can stand for an original's power in all directions; and the logarithm that others
+    take is ruled by the highest frequencies, which hold next to no power.
 
     Args:
         sr: square crops.
         hr: their originals.
         scale: how many times smaller LR is.
     """
-    original = _ring_powers(hr, scale) + _ROUNDING
-    amplitudes = (_ring_powers(sr, scale) + _ROUNDING).sqrt()
+    original = _cell_powers(hr, scale) + _ROUNDING
+    amplitudes = (_cell_powers(sr, scale) + _ROUNDING).sqrt()
     return (amplitudes - original.sqrt()).square().sum() / original.sum()
 
 
@@ -124,29 +126,34 @@ def _luma(images: Tensor) -> Tensor:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def _ring_powers(images: Tensor, scale: int) -> Tensor:
-    """Power of luma in each ring, under a Hann window; all of white noise's is its variance."""
-    window, rings = _rings(images.shape[-1], scale, images.device)
+def _cell_powers(images: Tensor, scale: int) -> Tensor:
+    """Power of luma in each cell, under a Hann window; all of white noise's is its variance."""
+    window, cells = _cells(images.shape[-1], scale, images.device)
     luma = _luma(images)
     transformed = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
     power = transformed.real.square() + transformed.imag.square()
-    return torch.mv(rings, power.mean(0).flatten())
+    return torch.mv(cells, power.mean(0).flatten())
 
 
 @lru_cache(maxsize=4)
-def _rings(side: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The window (side, side), and for each ring, how much each coefficient counts in it."""
+def _cells(side: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The window (side, side), and for each cell, how much each coefficient counts in it.
+
+    Cells are 1 / 24 cycles per pixel wide and high. Frequencies of either sign share one.
+    """
     line = torch.hann_window(side, periodic=True)
     window = torch.outer(line, line)
     window /= window.square().sum().sqrt()
-    rows, columns = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
-    frequency = torch.hypot(rows[:, None], columns).flatten()
-    ring = (frequency * side).floor().long()
+    lines, columns = torch.arange(side), torch.arange(side // 2 + 1)
+    rows = torch.minimum(lines, side - lines)
+    radius = torch.hypot(rows[:, None] / side, columns / side).flatten()
+    nearest = (2 * 24 * columns + side) // (2 * side)  # cell of so many cycles over a side
+    cell = (nearest[rows][:, None] * (24 // 2 + 1) + nearest[columns]).flatten()
     mirrored = torch.full((side, len(columns)), 2.0)  # rfft2 leaves out half of the coefficients
     mirrored[:, 0] = 1.0
     if side % 2 == 0:
         mirrored[:, -1] = 1.0
-    counts = torch.zeros(int(ring.max()) + 1, len(ring))
-    counts[ring, torch.arange(len(ring))] = mirrored.flatten() * (frequency > 0.5 / scale)
-    rings = counts[counts.sum(1) > 0] / side**2
-    return window.to(device), rings.to(device)  # once, not in every step
+    counts = torch.zeros(int(cell.max()) + 1, len(cell))
+    counts[cell, torch.arange(len(cell))] = mirrored.flatten() * (radius > 0.5 / scale)
+    cells = counts[counts.sum(1) > 0] / side**2
+    return window.to(device), cells.to(device)  # once, not in every step
