@@ -8,8 +8,8 @@ from torch import Tensor
 _HARDLY_VISIBLE = 2.5 / 127.5
 """Deviation on a smooth area, 2.5 of 255 levels."""
 
-_ROUNDING = 3e-8
-"""Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 150."""
+_ROUNDING = 1e-8
+"""Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 550."""
 
 
 def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def _cell_powers(images: Tensor, scale: int) -> Tensor:
 def _cells(side: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The window (side, side), and for each cell, how much each coefficient counts in it.
 
-    Cells are 1 / 24 cycles per pixel wide and high. Frequencies of either sign share one.
+    Cells are 1 / 48 cycles per pixel wide and high. Frequencies of either sign share one.
     """
     line = torch.hann_window(side, periodic=True)
     window = torch.outer(line, line)
@@ -147,8 +147,8 @@ def _cells(side: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]
     lines, columns = torch.arange(side), torch.arange(side // 2 + 1)
     rows = torch.minimum(lines, side - lines)
     radius = torch.hypot(rows[:, None] / side, columns / side).flatten()
-    nearest = (2 * 24 * columns + side) // (2 * side)  # cell of so many cycles over a side
-    cell = (nearest[rows][:, None] * (24 // 2 + 1) + nearest[columns]).flatten()
+    nearest = (2 * 48 * columns + side) // (2 * side)  # cell of so many cycles over a side
+    cell = (nearest[rows][:, None] * (48 // 2 + 1) + nearest[columns]).flatten()
     mirrored = torch.full((side, len(columns)), 2.0)  # rfft2 leaves out half of the coefficients
     mirrored[:, 0] = 1.0
     if side % 2 == 0:
