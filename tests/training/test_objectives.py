@@ -39,6 +39,14 @@ def batch() -> Batch:
     return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
 
 
+FURTHER_LOSSES = ("grid", "ripple", "pattern", "spectrum")
+
+
+def weighted(weights: dict[str, float]) -> dict[str, Any]:
+    """Arguments of ``adversarial`` that give the losses these weights."""
+    return {f"{name}_weight": weight for name, weight in weights.items()}
+
+
 def vgg(feature_scale: float = 1.0) -> PerceptualNetwork:
     return PerceptualNetwork("vgg22", vgg22_weights(), feature_scale)
 
@@ -57,6 +65,7 @@ def adversarial(
     shift: int = 0,
     grid_weight: float = 0.0,
     ripple_weight: float = 0.0,
+    pattern_weight: float = 0.0,
     spectrum_weight: float = 0.0,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
@@ -71,6 +80,7 @@ def adversarial(
         shift=shift,
         grid_weight=grid_weight,
         ripple_weight=ripple_weight,
+        pattern_weight=pattern_weight,
         spectrum_weight=spectrum_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
@@ -321,36 +331,37 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "ripple", "spectrum"),
-    [(5.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 3.0), (5.0, 2.0, 3.0)],
+    "weights",
+    [
+        {"grid": 5.0},
+        {"ripple": 2.0},
+        {"pattern": 4.0},
+        {"spectrum": 3.0},
+        {"grid": 5.0, "ripple": 2.0, "pattern": 4.0, "spectrum": 3.0},
+    ],
 )
 def test_further_losses_count_where_they_have_a_weight(
-    batch: Batch, grid: float, ripple: float, spectrum: float
+    batch: Batch, weights: dict[str, float]
 ) -> None:
     expected = adversarial().step(*batch)["loss"]
-    losses = adversarial(grid_weight=grid, ripple_weight=ripple, spectrum_weight=spectrum).step(
-        *batch
-    )
-    weights = {"grid_loss": grid, "ripple_loss": ripple, "spectrum_loss": spectrum}
-    for name, weight in weights.items():
-        assert (name in losses) is (weight > 0)
-        if weight:
-            assert losses[name] > 0
-            expected = expected + weight * losses[name]
+    losses = adversarial(**weighted(weights)).step(*batch)
+    for name in FURTHER_LOSSES:
+        assert (f"{name}_loss" in losses) is (name in weights)
+        if name in weights:
+            assert losses[f"{name}_loss"] > 0
+            expected = expected + weights[name] * losses[f"{name}_loss"]
     torch.testing.assert_close(losses["loss"], expected)
 
 
 def test_further_losses_are_of_crops_that_are_not_shifted(batch: Batch) -> None:
     plain, shifted = (
-        adversarial(
-            weight=0.0, grid_weight=1.0, ripple_weight=1.0, spectrum_weight=1.0, shift=shift
-        )
+        adversarial(weight=0.0, shift=shift, **weighted(dict.fromkeys(FURTHER_LOSSES, 1.0)))
         for shift in (0, 16)
     )
     for _ in range(3):
         expected, made = plain.step(*batch), shifted.step(*batch)
-        for name in ("grid_loss", "ripple_loss", "spectrum_loss"):
-            torch.testing.assert_close(made[name], expected[name])
+        for name in FURTHER_LOSSES:
+            torch.testing.assert_close(made[f"{name}_loss"], expected[f"{name}_loss"])
 
 
 def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:

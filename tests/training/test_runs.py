@@ -70,6 +70,7 @@ def for_gan(**changes: Any) -> TrainGanParameters:
         "shift": 0,
         "grid_weight": 0,
         "ripple_weight": 0,
+        "pattern_weight": 0,
         "spectrum_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)

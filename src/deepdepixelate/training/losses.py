@@ -4,12 +4,22 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 _HARDLY_VISIBLE = 2.5 / 127.5
 """Deviation on a smooth area, 2.5 of 255 levels."""
 
 _ROUNDING = 1e-8
 """Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 550."""
+
+_SLOPES_AND_BENDS = (
+    ((0, 0, 0), (-1, 0, 1), (0, 0, 0)),
+    ((0, -1, 0), (0, 0, 0), (0, 1, 0)),
+    ((0, 0, 0), (1, -2, 1), (0, 0, 0)),
+    ((0, 1, 0), (0, -2, 0), (0, 1, 0)),
+    ((1, 0, -1), (0, 0, 0), (-1, 0, 1)),
+)
+"""Differences of first and second order between an LR pixel and those around it."""
 
 
 def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -66,6 +76,33 @@ def ripple_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     return (ripples.square() * visible_share.square()).mean() / _HARDLY_VISIBLE**2
 
 
+def pattern_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """How much of the error follows the slopes of HR in the same pattern in each LR pixel.
+
+    A strong edge hides a grid from ``grid_loss``, and the grid jags the edge: some of the
+    ``scale`` x ``scale`` places in an LR pixel come out darker, or sharper, than their neighbours,
+    the more the steeper HR is around them. So the error of each component of YCbCr is correlated,
+    at each place by itself and over all crops, with seven images of HR's luma in LR pixels: a
+    constant, the slopes down and to the right, the three second differences and the steepness. The
+    loss is the power of what each of them alone explains of the error, averaged over the places
+    and summed, over that of HR's luma within LR pixels (and of 2.5 levels). All of those images
+    can be seen in LR: an error that follows them could have been avoided, and detail, right or
+    wrong, that LR does not tell has its freedom.
+
+    Args:
+        sr: (N, 3, H, W), sides multiples of ``scale``.
+        hr: their originals.
+        scale: sub-pixels to a side of an LR pixel.
+    """
+    error, detail = _error_in_lr_pixels(sr, hr, scale, window=(1, 1))
+    images = _slopes(avg_pool2d(_luma(hr)[:, None], scale))
+    images = images * (images.square().mean((0, 2, 3), keepdim=True) + 1e-12).rsqrt()
+    followed = torch.einsum("nchiwj,nfhw->cfij", error[:, :, :, 0, :, :, 0], images)
+    power = (followed / images[:, 0].numel()).square().mean((2, 3)).sum()
+    total: Tensor = power / (detail[:, 0].mean() + _HARDLY_VISIBLE**2)
+    return total
+
+
 def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     """How far SR has more or less detail than HR, at the frequencies that LR cannot hold.
 
@@ -111,6 +148,15 @@ def _error_in_lr_pixels(
     originals = in_windows(_ycbcr(hr))
     detail = originals.var((4, 7), correction=0, keepdim=True)
     return in_windows(_ycbcr(sr)) - originals, detail
+
+
+def _slopes(luma: Tensor) -> Tensor:
+    """Of luma (N, 1, h, w): 1, both slopes, three second differences, steepness; (N, 7, h, w)."""
+    differences = torch.tensor(_SLOPES_AND_BENDS, dtype=luma.dtype, device=luma.device)
+    around = pad(luma, (1, 1, 1, 1), mode="replicate")
+    slopes_and_bends = conv2d(around, differences[:, None])
+    steepness = slopes_and_bends[:, :2].square().sum(1, keepdim=True).sqrt()
+    return torch.cat([torch.ones_like(luma), slopes_and_bends, steepness], dim=1)
 
 
 def _ycbcr(images: Tensor) -> Tensor:

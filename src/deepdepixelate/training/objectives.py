@@ -23,6 +23,7 @@ from deepdepixelate.training.device import Compute
 from deepdepixelate.training.losses import (
     grid_loss,
     negative_psnr,
+    pattern_loss,
     ripple_loss,
     spectrum_loss,
 )
@@ -130,6 +131,7 @@ class AdversarialObjective:
         shift: int = 0,
         grid_weight: float = 0.0,
         ripple_weight: float = 0.0,
+        pattern_weight: float = 0.0,
         spectrum_weight: float = 0.0,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -149,6 +151,7 @@ class AdversarialObjective:
                 same way over the generator's own grid of sub-pixels, the generator learns it.
             grid_weight: factor on the grid loss (see ``grid_loss``); with 0 it is not computed.
             ripple_weight: the same for ``ripple_loss``.
+            pattern_weight: the same for ``pattern_loss``.
             spectrum_weight: the same for ``spectrum_loss``.
             ranks: the processes that train together.
         """
@@ -159,6 +162,7 @@ class AdversarialObjective:
         self._shift = shift
         self._grid_weight = grid_weight
         self._ripple_weight = ripple_weight
+        self._pattern_weight = pattern_weight
         self._spectrum_weight = spectrum_weight
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
@@ -234,6 +238,8 @@ class AdversarialObjective:
             losses["grid_loss"] = self._grid_weight, grid_loss(sr, originals, scale)
         if self._ripple_weight:
             losses["ripple_loss"] = self._ripple_weight, ripple_loss(sr, originals, scale)
+        if self._pattern_weight:
+            losses["pattern_loss"] = self._pattern_weight, pattern_loss(sr, originals, scale)
         if self._spectrum_weight:
             losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
         return losses

@@ -142,6 +142,7 @@ def train_gan(
         shift=settings.shift,
         grid_weight=settings.grid_weight,
         ripple_weight=settings.ripple_weight,
+        pattern_weight=settings.pattern_weight,
         spectrum_weight=settings.spectrum_weight,
         ranks=ranks,
     )
