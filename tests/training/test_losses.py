@@ -3,7 +3,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from deepdepixelate.training.losses import grid_loss, negative_psnr, ripple_loss, spectrum_loss
+from deepdepixelate.training.losses import (
+    grid_loss,
+    negative_psnr,
+    pattern_loss,
+    ripple_loss,
+    spectrum_loss,
+)
 
 LEVEL = 1 / 127.5
 """Of 8 bits, in [-1, 1]."""
@@ -142,6 +148,88 @@ class TestRippleLoss:
         torch.testing.assert_close(
             ripple_loss(hr + stripes[..., :8, :12], hr, 4), torch.tensor(1 / 3)
         )
+
+
+class TestPatternLoss:
+    @pytest.fixture
+    def lr(self) -> Tensor:
+        """Luma of random LR pixels, (4, 1, 24, 24)."""
+        return torch.randn(4, 1, 24, 24, generator=torch.Generator().manual_seed(4)) / 4
+
+    @pytest.fixture
+    def pattern(self) -> Tensor:
+        """Of the 4 x 4 places in an LR pixel, (24 x 4, 24 x 4): mean 0, mean square 2.5 levels'."""
+        places = torch.randn(4, 4, generator=torch.Generator().manual_seed(6))
+        places -= places.mean()
+        return (places * places.square().mean().rsqrt() * 2.5 * LEVEL).repeat(24, 24)
+
+    def enlarged(self, lr: Tensor) -> Tensor:
+        return lr.repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)
+
+    def test_is_the_power_of_a_grid_over_that_of_detail(self, pattern: Tensor) -> None:
+        hr = torch.full((2, 3, 96, 96), 0.25)
+        torch.testing.assert_close(pattern_loss(hr + 2 * pattern, hr, 4), torch.tensor(4.0))
+        hr[..., ::2, :] += 10 * LEVEL  # the same deviation of 5 levels in each LR pixel
+        expected = 4 * 2.5**2 / (5**2 + 2.5**2)
+        torch.testing.assert_close(pattern_loss(hr + 2 * pattern, hr, 4), torch.tensor(expected))
+
+    def test_is_nothing_without_error(self) -> None:
+        hr = torch.rand(2, 3, 96, 96) * 2 - 1
+        assert pattern_loss(hr, hr, 4).item() == 0
+
+    @pytest.mark.parametrize("follows", ["right", "down", "bend", "twist", "steepness"])
+    def test_sees_a_pattern_that_follows_what_lr_shows(
+        self, lr: Tensor, pattern: Tensor, follows: str
+    ) -> None:
+        right, down = (lr.roll(-1, axis) - lr.roll(1, axis) for axis in (3, 2))
+        strength = {
+            "right": right,
+            "down": down,
+            "bend": lr.roll(-1, 3) - 2 * lr + lr.roll(1, 3),
+            "twist": right.roll(-1, 2) - right.roll(1, 2),
+            "steepness": torch.hypot(right, down),
+        }[follows]
+        strength = strength * strength.square().mean().rsqrt()
+        hr = self.enlarged(lr)
+        seen = pattern_loss(hr + pattern * self.enlarged(strength), hr, 4)
+        random = torch.randn(lr.shape, generator=torch.Generator().manual_seed(8))
+        unseen = pattern_loss(hr + pattern * self.enlarged(random), hr, 4)
+        assert seen > 0.8  # 1, but for what is around the borders
+        assert unseen < 0.02
+
+    def test_sees_a_jagged_edge_that_the_grid_loss_forgives(self, pattern: Tensor) -> None:
+        line = torch.arange(96.0)
+        hr = torch.tanh((line[:, None] - line[None] + 3) / 4).expand(1, 3, 96, 96) * 0.8
+        jagged = hr + 4 * pattern * (1 - (hr / 0.8).square())
+        assert grid_loss(jagged, hr, 4) < 0.05
+        assert pattern_loss(jagged, hr, 4) > 0.1
+
+    def test_other_detail_than_the_original_has_its_freedom(self, lr: Tensor) -> None:
+        random = torch.Generator().manual_seed(9)
+        detail = torch.randn(4, 1, 96, 96, generator=random) * 10 * LEVEL
+        hr = self.enlarged(lr) + detail
+        assert pattern_loss(self.enlarged(lr) + detail.flip(0), hr, 4) < 0.02
+
+    def test_sees_a_coloured_pattern(self, pattern: Tensor) -> None:
+        hr = torch.full((2, 3, 96, 96), 0.25)
+        same_luma = torch.tensor([0.114, 0.0, -0.299]).view(1, 3, 1, 1)
+        blue, red = -0.299 / 1.772, 0.114 / 1.402
+        expected = torch.tensor(blue**2 + red**2)
+        torch.testing.assert_close(pattern_loss(hr + pattern * same_luma, hr, 4), expected)
+
+    @pytest.mark.parametrize("shape", [(4, 4), (8, 12), (46, 16)])
+    def test_takes_crops_of_any_shape(self, pattern: Tensor, shape: tuple[int, int]) -> None:
+        height, width = shape
+        hr = torch.full((1, 3, height, width), 0.25)
+        loss = pattern_loss(hr + pattern[:height, :width], hr, 4)
+        torch.testing.assert_close(loss, torch.tensor(1.0))
+
+    def test_is_finite_where_there_is_nothing(self) -> None:
+        nothing = torch.zeros(2, 3, 32, 32, requires_grad=True)
+        loss = pattern_loss(nothing, torch.zeros(2, 3, 32, 32), 4)
+        (gradient,) = torch.autograd.grad(loss, nothing)
+        assert loss.item() == 0
+        assert torch.isfinite(gradient).all()
 
 
 class TestSpectrumLoss:
