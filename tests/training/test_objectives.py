@@ -39,7 +39,7 @@ def batch() -> Batch:
     return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
 
 
-FURTHER_LOSSES = ("grid", "ripple", "pattern", "spectrum")
+FURTHER_LOSSES = ("grid", "ripple", "pattern", "jag", "spectrum")
 
 
 def weighted(weights: dict[str, float]) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def adversarial(
     grid_weight: float = 0.0,
     ripple_weight: float = 0.0,
     pattern_weight: float = 0.0,
+    jag_weight: float = 0.0,
     spectrum_weight: float = 0.0,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
@@ -81,6 +82,7 @@ def adversarial(
         grid_weight=grid_weight,
         ripple_weight=ripple_weight,
         pattern_weight=pattern_weight,
+        jag_weight=jag_weight,
         spectrum_weight=spectrum_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
@@ -336,8 +338,9 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
         {"grid": 5.0},
         {"ripple": 2.0},
         {"pattern": 4.0},
+        {"jag": 1.5},
         {"spectrum": 3.0},
-        {"grid": 5.0, "ripple": 2.0, "pattern": 4.0, "spectrum": 3.0},
+        {"grid": 5.0, "ripple": 2.0, "pattern": 4.0, "jag": 1.5, "spectrum": 3.0},
     ],
 )
 def test_further_losses_count_where_they_have_a_weight(

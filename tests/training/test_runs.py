@@ -71,6 +71,7 @@ def for_gan(**changes: Any) -> TrainGanParameters:
         "grid_weight": 0,
         "ripple_weight": 0,
         "pattern_weight": 0,
+        "jag_weight": 0,
         "spectrum_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)

@@ -168,7 +168,9 @@ class TrainGanParameters(Schedule):
         ripple_weight: factor on a loss of visible ripples within LR pixels that are smooth in HR; 0
             for none, as in the paper.
         pattern_weight: factor on a loss of errors that follow HR's slopes in the same pattern in
-            each LR pixel, and jag edges; 0 for none, as in the paper.
+            each LR pixel; 0 for none, as in the paper.
+        jag_weight: factor on a loss of jags and dots along edges and hair that are smooth in HR; 0
+            for none, as in the paper.
         spectrum_weight: factor on a loss of too much and too little power at the frequencies that
             LR cannot hold; 0 for none, as in the paper.
     """
@@ -184,6 +186,7 @@ class TrainGanParameters(Schedule):
     grid_weight: Annotated[float, Field(ge=0)]
     ripple_weight: Annotated[float, Field(ge=0)]
     pattern_weight: Annotated[float, Field(ge=0)]
+    jag_weight: Annotated[float, Field(ge=0)]
     spectrum_weight: Annotated[float, Field(ge=0)]
 
     @field_validator("crop_size")

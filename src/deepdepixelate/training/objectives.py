@@ -22,6 +22,7 @@ from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
 from deepdepixelate.training.losses import (
     grid_loss,
+    jag_loss,
     negative_psnr,
     pattern_loss,
     ripple_loss,
@@ -132,6 +133,7 @@ class AdversarialObjective:
         grid_weight: float = 0.0,
         ripple_weight: float = 0.0,
         pattern_weight: float = 0.0,
+        jag_weight: float = 0.0,
         spectrum_weight: float = 0.0,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -152,6 +154,7 @@ class AdversarialObjective:
             grid_weight: factor on the grid loss (see ``grid_loss``); with 0 it is not computed.
             ripple_weight: the same for ``ripple_loss``.
             pattern_weight: the same for ``pattern_loss``.
+            jag_weight: the same for ``jag_loss``.
             spectrum_weight: the same for ``spectrum_loss``.
             ranks: the processes that train together.
         """
@@ -163,6 +166,7 @@ class AdversarialObjective:
         self._grid_weight = grid_weight
         self._ripple_weight = ripple_weight
         self._pattern_weight = pattern_weight
+        self._jag_weight = jag_weight
         self._spectrum_weight = spectrum_weight
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
@@ -240,6 +244,8 @@ class AdversarialObjective:
             losses["ripple_loss"] = self._ripple_weight, ripple_loss(sr, originals, scale)
         if self._pattern_weight:
             losses["pattern_loss"] = self._pattern_weight, pattern_loss(sr, originals, scale)
+        if self._jag_weight:
+            losses["jag_loss"] = self._jag_weight, jag_loss(sr, originals, scale)
         if self._spectrum_weight:
             losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
         return losses

@@ -143,6 +143,7 @@ def train_gan(
         grid_weight=settings.grid_weight,
         ripple_weight=settings.ripple_weight,
         pattern_weight=settings.pattern_weight,
+        jag_weight=settings.jag_weight,
         spectrum_weight=settings.spectrum_weight,
         ranks=ranks,
     )
