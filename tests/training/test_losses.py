@@ -5,6 +5,7 @@ from torch import Tensor
 
 from deepdepixelate.training.losses import (
     grid_loss,
+    jag_loss,
     negative_psnr,
     pattern_loss,
     ripple_loss,
@@ -227,6 +228,78 @@ class TestPatternLoss:
     def test_is_finite_where_there_is_nothing(self) -> None:
         nothing = torch.zeros(2, 3, 32, 32, requires_grad=True)
         loss = pattern_loss(nothing, torch.zeros(2, 3, 32, 32), 4)
+        (gradient,) = torch.autograd.grad(loss, nothing)
+        assert loss.item() == 0
+        assert torch.isfinite(gradient).all()
+
+
+class TestJagLoss:
+    def right(self, levels: float) -> Tensor:
+        """Rises by so many levels per pixel to the right."""
+        return (torch.arange(32.0) * levels * LEVEL).expand(1, 3, 32, 32)
+
+    def down(self, levels: float) -> Tensor:
+        return self.right(levels).transpose(2, 3)
+
+    def edge(self, softness: float = 2.0, displaced: float | Tensor = 0.0) -> Tensor:
+        """Diagonal, not of 45 degrees."""
+        line = torch.arange(32.0)
+        return 0.8 * torch.tanh((line[:, None] - line / 2 - 8 + displaced) / softness).expand(
+            1, 3, 32, 32
+        )
+
+    def test_is_half_of_the_squared_slope_where_hr_has_no_direction(self) -> None:
+        hr = torch.zeros(1, 3, 32, 32)
+        expected = torch.tensor(2.0**2 / 2)
+        torch.testing.assert_close(
+            jag_loss(hr + self.right(5.0), hr, 4), expected, rtol=1e-4, atol=0
+        )
+
+    def test_is_nothing_without_error(self) -> None:
+        hr = torch.rand(2, 3, 32, 32) * 2 - 1
+        assert jag_loss(hr, hr, 4).item() == 0
+
+    def test_sees_what_changes_along_an_edge_and_not_what_does_across(self) -> None:
+        hr = self.right(50.0)  # 1 / 20 of it is the visible 2.5 levels
+        torch.testing.assert_close(
+            jag_loss(hr + self.down(2.5), hr, 4), torch.tensor(0.5**2), rtol=1e-3, atol=0
+        )
+        assert jag_loss(hr + self.right(10.0), hr, 4) < 1e-6
+
+    def test_an_edge_may_be_softer_or_sharper_or_displaced_but_not_jagged(self) -> None:
+        hr = self.edge()
+        steps = torch.tensor([-0.5, 0.5]).repeat_interleave(4).repeat(4)
+        jagged = jag_loss(self.edge(displaced=steps), hr, 4)
+        for straight in (
+            self.edge(softness=1.5),
+            self.edge(softness=2.5),
+            self.edge(displaced=0.5),
+            self.edge(displaced=-0.5),
+        ):
+            assert jag_loss(straight, hr, 4) < jagged / 20
+
+    def test_sees_dots_along_an_edge_that_the_ripple_loss_forgives(self) -> None:
+        hr, line = self.edge(), torch.arange(32.0)
+        dots = torch.cos(torch.pi / 2 * line[:, None]) * torch.cos(torch.pi / 2 * line)
+        dotted = hr + 0.3 * dots * (1 - (hr / 0.8).square())
+        assert jag_loss(dotted, hr, 4) > 10 * ripple_loss(dotted, hr, 4)
+
+    def test_detail_in_all_directions_hides_dots(self) -> None:
+        random = torch.Generator().manual_seed(3)
+        noise, dots = torch.randn(2, 1, 1, 32, 32, generator=random) * 20 * LEVEL
+        nothing = torch.zeros(1, 3, 32, 32)
+        assert jag_loss(noise + dots + nothing, noise + nothing, 4) < (
+            jag_loss(dots + nothing, nothing, 4) / 20
+        )
+
+    def test_takes_crops_that_are_not_square(self) -> None:
+        hr = torch.zeros(1, 3, 12, 16)
+        loss = jag_loss(hr + self.down(2.5)[..., :12, :16], hr, 4)
+        torch.testing.assert_close(loss, torch.tensor(0.5), rtol=1e-4, atol=0)
+
+    def test_is_finite_where_there_is_nothing(self) -> None:
+        nothing = torch.zeros(2, 3, 32, 32, requires_grad=True)
+        loss = jag_loss(nothing, torch.zeros(2, 3, 32, 32), 4)
         (gradient,) = torch.autograd.grad(loss, nothing)
         assert loss.item() == 0
         assert torch.isfinite(gradient).all()
