@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from deepdepixelate.models.generator import from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.device import Compute
-from deepdepixelate.training.losses import negative_psnr
+from deepdepixelate.training.losses import NO_FURTHER_LOSSES, FurtherLosses, negative_psnr
 from deepdepixelate.training.objectives import (
     AdversarialObjective,
     Objective,
@@ -42,11 +42,6 @@ def batch() -> Batch:
 FURTHER_LOSSES = ("grid", "ripple", "pattern", "jag", "spectrum")
 
 
-def weighted(weights: dict[str, float]) -> dict[str, Any]:
-    """Arguments of ``adversarial`` that give the losses these weights."""
-    return {f"{name}_weight": weight for name, weight in weights.items()}
-
-
 def vgg(feature_scale: float = 1.0) -> PerceptualNetwork:
     return PerceptualNetwork("vgg22", vgg22_weights(), feature_scale)
 
@@ -63,11 +58,7 @@ def adversarial(
     decay: float = 0.9,
     head_start: int = 0,
     shift: int = 0,
-    grid_weight: float = 0.0,
-    ripple_weight: float = 0.0,
-    pattern_weight: float = 0.0,
-    jag_weight: float = 0.0,
-    spectrum_weight: float = 0.0,
+    further_losses: FurtherLosses = NO_FURTHER_LOSSES,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
     objective = AdversarialObjective(
@@ -79,11 +70,7 @@ def adversarial(
         ema_decay=decay,
         head_start=head_start,
         shift=shift,
-        grid_weight=grid_weight,
-        ripple_weight=ripple_weight,
-        pattern_weight=pattern_weight,
-        jag_weight=jag_weight,
-        spectrum_weight=spectrum_weight,
+        further_losses=further_losses,
     )
     return with_rates(objective, 1e-3, 1e-3)
 
@@ -347,7 +334,7 @@ def test_further_losses_count_where_they_have_a_weight(
     batch: Batch, weights: dict[str, float]
 ) -> None:
     expected = adversarial().step(*batch)["loss"]
-    losses = adversarial(**weighted(weights)).step(*batch)
+    losses = adversarial(further_losses=FurtherLosses(**weights)).step(*batch)
     for name in FURTHER_LOSSES:
         assert (f"{name}_loss" in losses) is (name in weights)
         if name in weights:
@@ -358,7 +345,7 @@ def test_further_losses_count_where_they_have_a_weight(
 
 def test_further_losses_are_of_crops_that_are_not_shifted(batch: Batch) -> None:
     plain, shifted = (
-        adversarial(weight=0.0, shift=shift, **weighted(dict.fromkeys(FURTHER_LOSSES, 1.0)))
+        adversarial(weight=0.0, shift=shift, further_losses=FurtherLosses(1.0, 1.0, 1.0, 1.0, 1.0))
         for shift in (0, 16)
     )
     for _ in range(3):

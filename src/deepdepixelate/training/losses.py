@@ -1,5 +1,6 @@
 """Losses on images (N, 3, H, W) in [-1, 1] that PyTorch does not have. Float32 scalars."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -157,6 +158,33 @@ def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     original = _cell_powers(hr, scale) + _ROUNDING
     amplitudes = (_cell_powers(sr, scale) + _ROUNDING).sqrt()
     return (amplitudes - original.sqrt()).square().sum() / original.sum()
+
+
+@dataclass(frozen=True)
+class FurtherLosses:
+    """Factors on losses that the SRGAN paper does not have; with 0, one is not computed."""
+
+    grid: float = 0.0
+    ripple: float = 0.0
+    pattern: float = 0.0
+    jag: float = 0.0
+    spectrum: float = 0.0
+
+    def __call__(self, sr: Tensor, hr: Tensor, scale: int) -> dict[str, tuple[float, Tensor]]:
+        """By name, the factor and the loss."""
+        losses = {
+            "grid_loss": (self.grid, grid_loss),
+            "ripple_loss": (self.ripple, ripple_loss),
+            "pattern_loss": (self.pattern, pattern_loss),
+            "jag_loss": (self.jag, jag_loss),
+            "spectrum_loss": (self.spectrum, spectrum_loss),
+        }
+        return {
+            name: (factor, loss(sr, hr, scale)) for name, (factor, loss) in losses.items() if factor
+        }
+
+
+NO_FURTHER_LOSSES = FurtherLosses()
 
 
 def _error_in_lr_pixels(

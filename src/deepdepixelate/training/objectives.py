@@ -20,14 +20,7 @@ from deepdepixelate.models.generator import Generator, from_pixels, targets_from
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
-from deepdepixelate.training.losses import (
-    grid_loss,
-    jag_loss,
-    negative_psnr,
-    pattern_loss,
-    ripple_loss,
-    spectrum_loss,
-)
+from deepdepixelate.training.losses import NO_FURTHER_LOSSES, FurtherLosses, negative_psnr
 from deepdepixelate.training.ranks import ALONE, Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -130,11 +123,7 @@ class AdversarialObjective:
         ema_decay: float,
         head_start: int = 0,
         shift: int = 0,
-        grid_weight: float = 0.0,
-        ripple_weight: float = 0.0,
-        pattern_weight: float = 0.0,
-        jag_weight: float = 0.0,
-        spectrum_weight: float = 0.0,
+        further_losses: FurtherLosses = NO_FURTHER_LOSSES,
         ranks: Ranks = ALONE,
     ) -> None:
         """Put the networks on the device.
@@ -151,11 +140,7 @@ class AdversarialObjective:
                 anew each step, at the most; 0 and 1 leave them as they are. The gradients of
                 convolutions with strides, and of pooling, form a grid; where it always lies the
                 same way over the generator's own grid of sub-pixels, the generator learns it.
-            grid_weight: factor on the grid loss (see ``grid_loss``); with 0 it is not computed.
-            ripple_weight: the same for ``ripple_loss``.
-            pattern_weight: the same for ``pattern_loss``.
-            jag_weight: the same for ``jag_loss``.
-            spectrum_weight: the same for ``spectrum_loss``.
+            further_losses: what is minimised besides, of crops that are not shifted.
             ranks: the processes that train together.
         """
         self._compute = compute
@@ -163,11 +148,7 @@ class AdversarialObjective:
         self._adversarial_weight = adversarial_weight
         self._head_start = head_start
         self._shift = shift
-        self._grid_weight = grid_weight
-        self._ripple_weight = ripple_weight
-        self._pattern_weight = pattern_weight
-        self._jag_weight = jag_weight
-        self._spectrum_weight = spectrum_weight
+        self._further_losses = further_losses
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
         self.discriminator = _place(discriminator, compute, ranks)
@@ -207,7 +188,7 @@ class AdversarialObjective:
         judged, judged_sr = self._shifted(originals), self._shifted(sr)
         discriminator_losses = self._step_discriminator(judged, judged_sr.detach())
         with torch.set_grad_enabled(learns):
-            further = self._further_losses(originals, sr)
+            further = self._further_losses(sr, originals, self.generator.architecture.scale)
             generator_losses = self._step_generator(judged, judged_sr, further)
         self._average.update_parameters(self.generator)
         self._steps += 1
@@ -233,22 +214,6 @@ class AdversarialObjective:
             "discriminator_on_hr": real.detach().sigmoid().mean(),
             "discriminator_on_sr": fake.detach().sigmoid().mean(),
         }
-
-    def _further_losses(self, originals: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """What the paper does not have: by name, a factor and a loss."""
-        scale = self.generator.architecture.scale
-        losses = {}
-        if self._grid_weight:
-            losses["grid_loss"] = self._grid_weight, grid_loss(sr, originals, scale)
-        if self._ripple_weight:
-            losses["ripple_loss"] = self._ripple_weight, ripple_loss(sr, originals, scale)
-        if self._pattern_weight:
-            losses["pattern_loss"] = self._pattern_weight, pattern_loss(sr, originals, scale)
-        if self._jag_weight:
-            losses["jag_loss"] = self._jag_weight, jag_loss(sr, originals, scale)
-        if self._spectrum_weight:
-            losses["spectrum_loss"] = self._spectrum_weight, spectrum_loss(sr, originals, scale)
-        return losses
 
     def _step_generator(
         self, originals: Tensor, sr: Tensor, further: dict[str, tuple[float, Tensor]]

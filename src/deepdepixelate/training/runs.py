@@ -33,6 +33,7 @@ from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
+from deepdepixelate.training.losses import FurtherLosses
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
 from deepdepixelate.training.ranks import ALONE, Ranks
@@ -140,11 +141,13 @@ def train_gan(
         ema_decay=settings.ema_decay,
         head_start=settings.discriminator_head_start,
         shift=settings.shift,
-        grid_weight=settings.grid_weight,
-        ripple_weight=settings.ripple_weight,
-        pattern_weight=settings.pattern_weight,
-        jag_weight=settings.jag_weight,
-        spectrum_weight=settings.spectrum_weight,
+        further_losses=FurtherLosses(
+            grid=settings.grid_weight,
+            ripple=settings.ripple_weight,
+            pattern=settings.pattern_weight,
+            jag=settings.jag_weight,
+            spectrum=settings.spectrum_weight,
+        ),
         ranks=ranks,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
