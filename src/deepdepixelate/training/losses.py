@@ -5,22 +5,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, pad
+from torch.nn.functional import avg_pool2d, pad
 
 _HARDLY_VISIBLE = 2.5 / 127.5
 """Deviation on a smooth area, 2.5 of 255 levels."""
 
 _ROUNDING = 1e-8
 """Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 550."""
-
-_SLOPES_AND_BENDS = (
-    ((0, 0, 0), (-1, 0, 1), (0, 0, 0)),
-    ((0, -1, 0), (0, 0, 0), (0, 1, 0)),
-    ((0, 0, 0), (1, -2, 1), (0, 0, 0)),
-    ((0, 1, 0), (0, -2, 0), (0, 1, 0)),
-    ((1, 0, -1), (0, 0, 0), (-1, 0, 1)),
-)
-"""Differences of first and second order between an LR pixel and those around it."""
 
 
 def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -96,7 +87,7 @@ def pattern_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
         scale: sub-pixels to a side of an LR pixel.
     """
     error, detail = _error_in_lr_pixels(sr, hr, scale, window=(1, 1))
-    images = _slopes(avg_pool2d(_luma(hr)[:, None], scale))
+    images = _slopes_and_bends(avg_pool2d(_luma(hr), scale))
     images = images * (images.square().mean((0, 2, 3), keepdim=True) + 1e-12).rsqrt()
     followed = torch.einsum("nchiwj,nfhw->cfij", error[:, :, :, 0, :, :, 0], images)
     power = (followed / images[:, 0].numel()).square().mean((2, 3)).sum()
@@ -219,13 +210,16 @@ def _central_differences(luma: Tensor) -> tuple[Tensor, Tensor]:
     return right, down
 
 
-def _slopes(luma: Tensor) -> Tensor:
-    """Of luma (N, 1, h, w): 1, both slopes, three second differences, steepness; (N, 7, h, w)."""
-    differences = torch.tensor(_SLOPES_AND_BENDS, dtype=luma.dtype, device=luma.device)
+def _slopes_and_bends(luma: Tensor) -> Tensor:
+    """Of luma (N, h, w): 1, both slopes, three second differences, steepness; (N, 7, h, w)."""
     around = pad(luma, (1, 1, 1, 1), mode="replicate")
-    slopes_and_bends = conv2d(around, differences[:, None])
-    steepness = slopes_and_bends[:, :2].square().sum(1, keepdim=True).sqrt()
-    return torch.cat([torch.ones_like(luma), slopes_and_bends, steepness], dim=1)
+    right, down = _central_differences(around)
+    bend_right = around[:, 1:-1, 2:] + around[:, 1:-1, :-2] - 2 * luma
+    bend_down = around[:, 2:, 1:-1] + around[:, :-2, 1:-1] - 2 * luma
+    twist = around[:, 2:, 2:] + around[:, :-2, :-2] - around[:, 2:, :-2] - around[:, :-2, 2:]
+    steepness = torch.hypot(right, down)
+    one = torch.ones_like(luma)
+    return torch.stack([one, right, down, bend_right, bend_down, twist, steepness], dim=1)
 
 
 def _ycbcr(images: Tensor) -> Tensor:
