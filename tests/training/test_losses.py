@@ -237,12 +237,10 @@ class TestPatternLoss:
 
 
 class TestJagLoss:
-    def right(self, levels: float) -> Tensor:
-        """Rises by so many levels per pixel to the right."""
-        return (torch.arange(32.0) * levels * LEVEL).expand(1, 3, 32, 32)
-
-    def down(self, levels: float) -> Tensor:
-        return self.right(levels).transpose(2, 3)
+    def waves(self, levels: float, pixels: int) -> Tensor:
+        """Of luma, down and to the right; with a period of 4 pixels, each pixel is a step."""
+        wave = torch.cos(2 * torch.pi / pixels * torch.arange(32.0)) * levels * LEVEL
+        return (wave[:, None] + wave).expand(1, 3, 32, 32)
 
     def edge(self, softness: float = 2.0, displaced: float | Tensor = 0.0) -> Tensor:
         """Diagonal, not of 45 degrees."""
@@ -251,19 +249,29 @@ class TestJagLoss:
             1, 3, 32, 32
         )
 
-    def test_is_half_of_the_squared_slope_where_hr_has_no_direction(self) -> None:
-        hr = torch.zeros(1, 3, 32, 32)
-        expected = torch.tensor(2.0**2 / 2)
-        torch.testing.assert_close(
-            jag_loss(hr + self.right(5.0), hr, 4), expected, rtol=1e-4, atol=0
-        )
+    def dotted(self, period: int) -> Tensor:
+        """An edge with dots on it, with as many pixels to a period."""
+        line, edge = torch.arange(32.0), self.edge()
+        waves = torch.cos(2 * torch.pi / period * line)
+        dots = waves[:, None] * waves
+        return edge + 0.3 * dots * (1 - (edge / 0.8).square())
 
-    def test_sees_what_changes_along_an_edge_and_not_what_does_across(self) -> None:
-        hr = self.right(50.0)  # 1 / 20 of it is the visible 2.5 levels
-        torch.testing.assert_close(
-            jag_loss(hr + self.down(2.5), hr, 4), torch.tensor(0.5**2), rtol=1e-3, atol=0
-        )
-        assert jag_loss(hr + self.right(10.0), hr, 4) < 1e-6
+    def test_is_the_excess_of_slope_as_a_share_of_the_originals(self) -> None:
+        nothing = torch.zeros(1, 3, 32, 32)
+        for levels in (0.0, 5.0):
+            hr = nothing + self.waves(levels, 4)
+            sr = nothing + self.waves(10.0, 4)
+            expected = ((10**2 + 2.5**2) / (levels**2 + 2.5**2)) ** 0.5 - 1
+            torch.testing.assert_close(
+                jag_loss(sr, hr, 4), torch.tensor(expected**2), rtol=1e-3, atol=0
+            )
+
+    def test_a_change_in_one_direction_is_no_jag(self) -> None:
+        line = torch.arange(32.0)
+        wave = torch.cos(0.7 * line[:, None] + 1.1 * line).expand(1, 3, 32, 32)
+        assert jag_loss(0.3 * wave, torch.zeros(1, 3, 32, 32), 4) < 0.05
+        assert jag_loss(self.edge(), torch.zeros(1, 3, 32, 32), 4) < 0.05
+        assert jag_loss(self.waves(38.0, 9), torch.zeros(1, 3, 32, 32), 4) > 1
 
     def test_an_edge_may_be_softer_or_sharper_or_displaced_but_not_jagged(self) -> None:
         hr = self.edge()
@@ -277,24 +285,26 @@ class TestJagLoss:
         ):
             assert jag_loss(straight, hr, 4) < jagged / 20
 
-    def test_sees_dots_along_an_edge_that_the_ripple_loss_forgives(self) -> None:
-        hr, line = self.edge(), torch.arange(32.0)
-        dots = torch.cos(torch.pi / 2 * line[:, None]) * torch.cos(torch.pi / 2 * line)
-        dotted = hr + 0.3 * dots * (1 - (hr / 0.8).square())
-        assert jag_loss(dotted, hr, 4) > 10 * ripple_loss(dotted, hr, 4)
+    @pytest.mark.parametrize("period", [2, 3, 4])
+    def test_sees_dots_of_any_size_along_an_edge(self, period: int) -> None:
+        dotted = self.dotted(period)
+        assert jag_loss(dotted, self.edge(), 4) > 0.1
+        assert jag_loss(dotted, self.edge(), 4) > 5 * ripple_loss(dotted, self.edge(), 4)
 
-    def test_detail_in_all_directions_hides_dots(self) -> None:
+    def test_detail_has_its_freedom_where_the_original_has_as_much(self) -> None:
         random = torch.Generator().manual_seed(3)
-        noise, dots = torch.randn(2, 1, 1, 32, 32, generator=random) * 20 * LEVEL
-        nothing = torch.zeros(1, 3, 32, 32)
-        assert jag_loss(noise + dots + nothing, noise + nothing, 4) < (
-            jag_loss(dots + nothing, nothing, 4) / 20
+        one, other = torch.randn(2, 1, 1, 96, 96, generator=random) * 20 * LEVEL
+        nothing = torch.zeros(1, 3, 96, 96)
+        assert jag_loss(nothing + one / 2, nothing + other, 4) < 0.001
+        assert jag_loss(nothing + one, nothing + other, 4) < (
+            jag_loss(nothing + one, nothing, 4) / 100
         )
 
     def test_takes_crops_that_are_not_square(self) -> None:
         hr = torch.zeros(1, 3, 12, 16)
-        loss = jag_loss(hr + self.down(2.5)[..., :12, :16], hr, 4)
-        torch.testing.assert_close(loss, torch.tensor(0.5), rtol=1e-4, atol=0)
+        loss = jag_loss(hr + self.waves(10.0, 4)[..., :12, :16], hr, 4)
+        expected = ((10**2 + 2.5**2) / 2.5**2) ** 0.5 - 1
+        torch.testing.assert_close(loss, torch.tensor(expected**2), rtol=1e-3, atol=0)
 
 
 class TestSpectrumLoss:

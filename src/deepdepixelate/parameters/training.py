@@ -169,7 +169,7 @@ class TrainGanParameters(Schedule):
             for none, as in the paper.
         pattern_weight: factor on a loss of errors that follow HR's slopes in the same pattern in
             each LR pixel; 0 for none, as in the paper.
-        jag_weight: factor on a loss of jags and dots along edges and hair that are smooth in HR; 0
+        jag_weight: factor on a loss of jags and dots along edges and hair that HR does not have; 0
             for none, as in the paper.
         spectrum_weight: factor on a loss of too much and too little power at the frequencies that
             LR cannot hold; 0 for none, as in the paper.

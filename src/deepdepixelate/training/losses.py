@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 _HARDLY_VISIBLE = 2.5 / 127.5
-"""Deviation on a smooth area, 2.5 of 255 levels."""
+"""Deviation on a smooth area, or slope per pixel there: 2.5 of 255 levels."""
 
 _ROUNDING = 1e-8
 """Power in each cell that the rounding to 8 bits leaves anyway: (2 / 255)^2 / 12 over some 550."""
@@ -96,37 +96,26 @@ def pattern_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
 
 
 def jag_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
-    """How jagged, or dotted, SR draws what runs smoothly in some direction in HR.
+    """How much more jagged, or dotted, SR is than HR where HR runs smoothly.
 
-    The structure tensor of HR's luma, over windows of 2 x ``scale`` - 1 pixels to a side, tells at
-    each pixel in which direction HR changes least: along an edge, or along strands of hair. The
-    loss is the mean square of the error's slope in that direction, in units of 2.5 levels per
-    pixel, times the square of that visible share of it which 2.5 levels have beside HR's own slope
-    there, and beside a twentieth of HR's slope across. An edge that is as straight as HR's, but
-    softer or sharper or somewhat displaced, costs nothing. Other losses ask for as much detail as
-    HR has, and it comes cheapest as dots on edges, where contrast is to hand.
+    The smaller eigenvalue of luma's structure tensor (Foerstner and Guelch, 1987), here over
+    windows of ``scale`` slopes to a side, is the mean square of the slopes in that direction in
+    which the image changes least: along an edge, or along strands of hair. The loss is the mean
+    square of the excess of SR's root of it over HR's, as a share of HR's; to both, 2.5 levels per
+    pixel are added, as squares. An edge that is as smooth as HR's, but softer, sharper, displaced
+    or turned, costs nothing, and neither does any detail where HR has as much. Other losses ask for
+    as much detail as HR has, and it comes cheapest as dots on edges, where contrast is to hand.
 
     Args:
-        sr: (N, 3, H, W), sides of at least 3.
+        sr: (N, 3, H, W), sides of more than ``scale``.
         hr: their originals.
         scale: sub-pixels to a side of an LR pixel.
     """
-    luma = _luma(hr)
-    right, down = _central_differences(luma)
-    products = torch.stack([right.square(), down.square(), right * down], dim=1)
-    squared_right, squared_down, product = avg_pool2d(
-        products, 2 * scale - 1, stride=1, padding=scale - 1, count_include_pad=False
-    ).unbind(1)
-    both, difference = squared_right + squared_down, squared_right - squared_down
-    spread = (difference.square() + 4 * product.square() + 1e-12).sqrt()
-    least, most = ((both - spread) / 2).clamp_min(0), (both + spread) / 2
-    cosine, sine = difference / spread, 2 * product / spread  # of twice the steepest angle
-
-    right, down = _central_differences(_luma(sr) - luma)
-    across_both = cosine * (right.square() - down.square()) + 2 * sine * right * down
-    jags = (right.square() + down.square() - across_both) / 2
-    hides = least + 0.05**2 * most + _HARDLY_VISIBLE**2
-    return (jags * (_HARDLY_VISIBLE / hides).square()).mean()
+    along_sr, along_hr = (
+        _least_squared_slopes(_luma(images), scale) + _HARDLY_VISIBLE**2 for images in (sr, hr)
+    )
+    excess = ((along_sr / along_hr).sqrt() - 1).clamp_min(0)
+    return excess.square().mean()
 
 
 def spectrum_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
@@ -203,17 +192,27 @@ def _error_in_lr_pixels(
     return in_windows(_ycbcr(sr)) - originals, detail
 
 
-def _central_differences(luma: Tensor) -> tuple[Tensor, Tensor]:
-    """Slopes per pixel to the right and down, of all pixels but those at the border."""
-    right = (luma[:, 1:-1, 2:] - luma[:, 1:-1, :-2]) / 2
-    down = (luma[:, 2:, 1:-1] - luma[:, :-2, 1:-1]) / 2
-    return right, down
+def _least_squared_slopes(luma: Tensor, window: int) -> Tensor:
+    """Mean square of slopes per pixel in the direction of least change, of each window.
+
+    Slopes are taken within 2x2 pixels: differences over three do not see what changes with each
+    pixel, and dots would be of that.
+    """
+    right = (luma[:, :, 1:] - luma[:, :, :-1]).unfold(1, 2, 1).mean(-1)
+    down = (luma[:, 1:] - luma[:, :-1]).unfold(2, 2, 1).mean(-1)
+    products = torch.stack([right.square(), down.square(), right * down], dim=1)
+    squared_right, squared_down, product = avg_pool2d(products, window, stride=1).unbind(1)
+    difference = squared_right - squared_down
+    spread = (difference.square() + 4 * product.square() + 1e-12).sqrt()
+    least: Tensor = (squared_right + squared_down - spread) / 2
+    return least.clamp_min(0)
 
 
 def _slopes_and_bends(luma: Tensor) -> Tensor:
     """Of luma (N, h, w): 1, both slopes, three second differences, steepness; (N, 7, h, w)."""
     around = pad(luma, (1, 1, 1, 1), mode="replicate")
-    right, down = _central_differences(around)
+    right = (around[:, 1:-1, 2:] - around[:, 1:-1, :-2]) / 2
+    down = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]) / 2
     bend_right = around[:, 1:-1, 2:] + around[:, 1:-1, :-2] - 2 * luma
     bend_down = around[:, 2:, 1:-1] + around[:, :-2, 1:-1] - 2 * luma
     twist = around[:, 2:, 2:] + around[:, :-2, :-2] - around[:, 2:, :-2] - around[:, :-2, 2:]
