@@ -161,6 +161,9 @@ class SummaryHooks:
             if place := _path(catalog, name):
                 shown = place.relative_to(project) if place.is_relative_to(project) else place
                 console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True)
+        if "enhanced_photographs" in pipeline.outputs():  # files of a person's choice, not ours
+            for path in catalog.load("enhanced_photographs"):
+                console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _tables(evaluation: Mapping[str, Any]) -> list[Any]:

@@ -70,7 +70,9 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
         "enhance.model": folder / "mine.safetensors",
     }
     given = ",".join(f"{name}={value}" for name, value in parameters.items())
-    project.kedro("run", "--pipeline", "enhance", "--params", given).assert_success()
+    outcome = project.kedro("run", "--pipeline", "enhance", "--params", given)
+    outcome.assert_success()
+    assert f"Written:\n  {tmp_path / 'out' / 'face-mine-2x.png'}\n" in outcome.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["face-mine-2x.png"]
 
     again = project.kedro("run", "--pipeline", "enhance", "--params", given)
