@@ -3,7 +3,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.discriminator import (
+    Discriminator,
+    DiscriminatorArchitecture,
+    UNetDiscriminator,
+    build_discriminator,
+)
 
 
 def build(crop_size: int, *, channels: int = 4, dense: int = 8) -> Discriminator:
@@ -66,3 +71,54 @@ def test_layers_are_those_of_the_paper() -> None:
         (64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)
     ]  # fmt: skip
     assert slopes == [0.2] * 9
+
+
+class TestUNetDiscriminator:
+    @pytest.fixture
+    def judge(self) -> UNetDiscriminator:
+        torch.manual_seed(0)
+        return UNetDiscriminator(4)
+
+    def test_has_real_esrgans_number_of_parameters(self) -> None:
+        weights = UNetDiscriminator(64).parameters()
+        assert sum(weight.numel() for weight in weights) == 4_376_897
+
+    @pytest.mark.parametrize(("height", "width"), [(16, 16), (96, 96), (8, 24)])
+    def test_gives_one_logit_a_pixel(
+        self, judge: UNetDiscriminator, height: int, width: int
+    ) -> None:
+        with torch.no_grad():
+            logits = judge(torch.rand(2, 3, height, width) * 2 - 1)
+        assert logits.shape == (2, 1, height, width)
+
+    def test_judges_each_crop_by_itself(self, judge: UNetDiscriminator) -> None:
+        images = torch.rand(3, 3, 16, 16) * 2 - 1
+        judge(images)  # one step of the power iteration, then the norms stay
+        judge.eval()
+        with torch.no_grad():
+            together = judge(images)
+            alone = torch.cat([judge(image[None]) for image in images])
+        torch.testing.assert_close(together, alone)
+
+    def test_norms_of_the_convolutions_between_first_and_last_are_one(
+        self, judge: UNetDiscriminator
+    ) -> None:
+        for _ in range(50):
+            judge(torch.zeros(1, 3, 16, 16))
+        judge.eval()
+        convolutions = [each for each in judge.modules() if isinstance(each, nn.Conv2d)]
+        norms = [
+            float(torch.linalg.matrix_norm(each.weight.detach().flatten(1), 2))
+            for each in convolutions
+        ]
+        assert len(norms) == 10
+        for norm in norms[1:-1]:
+            assert norm == pytest.approx(1.0, rel=1e-2)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("paper", Discriminator), ("unet", UNetDiscriminator)])
+def test_is_built_by_its_kind(kind: str, made: type[nn.Module]) -> None:
+    architecture = DiscriminatorArchitecture.model_validate(
+        {"kind": kind, "channels": 4, "dense": 8, "crop_size": 16}
+    )
+    assert type(build_discriminator(architecture)) is made
