@@ -1,7 +1,6 @@
 import io
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import fields
 from typing import Any, TypeVar
 
 import pytest
@@ -17,12 +16,14 @@ from tiny_training import (
     vgg22_weights,
 )
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
 
+from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.generator import from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.training.device import Compute
-from deepdepixelate.training.losses import NO_FURTHER_LOSSES, FurtherLosses, negative_psnr
+from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
 from deepdepixelate.training.objectives import (
     AdversarialObjective,
     Objective,
@@ -40,9 +41,6 @@ def batch() -> Batch:
     return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
 
 
-FURTHER_LOSSES = tuple(each.name for each in fields(FurtherLosses))
-
-
 def vgg(feature_scale: float = 1.0) -> PerceptualNetwork:
     return PerceptualNetwork("vgg22", vgg22_weights(), feature_scale)
 
@@ -54,24 +52,27 @@ def pretraining(seed: int = 0, compute: Compute = FP32) -> PretrainObjective:
 def adversarial(
     seed: int = 0,
     *,
-    content: PerceptualNetwork | None = None,
+    content: PerceptualNetwork | ShiftTolerantTrunk | None = None,
     weight: float = 1e-3,
     decay: float = 0.9,
     head_start: int = 0,
     shift: int = 0,
-    further_losses: FurtherLosses = NO_FURTHER_LOSSES,
+    pixel_weight: float = 0.0,
+    grid_weight: float = 0.0,
+    discriminator: nn.Module | None = None,
     compute: Compute = FP32,
 ) -> AdversarialObjective:
     objective = AdversarialObjective(
         tiny_generator(seed),
-        tiny_discriminator(seed),
+        tiny_discriminator(seed) if discriminator is None else discriminator,
         content,
         compute,
         adversarial_weight=weight,
         ema_decay=decay,
         head_start=head_start,
         shift=shift,
-        further_losses=further_losses,
+        pixel_weight=pixel_weight,
+        grid_weight=grid_weight,
     )
     return with_rates(objective, 1e-3, 1e-3)
 
@@ -321,38 +322,47 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    "weights",
-    [
-        {"grid": 5.0},
-        {"ripple": 2.0},
-        {"pattern": 4.0},
-        {"jag": 1.5},
-        {"spectrum": 3.0},
-        {"grid": 5.0, "ripple": 2.0, "pattern": 4.0, "jag": 1.5, "spectrum": 3.0},
-    ],
+    ("pixel_weight", "grid_weight"), [(0.0, 0.0), (2.0, 0.0), (0.0, 5.0), (2.0, 5.0)]
 )
-def test_further_losses_count_where_they_have_a_weight(
-    batch: Batch, weights: dict[str, float]
+def test_losses_of_pixels_count_where_they_have_a_weight(
+    batch: Batch, pixel_weight: float, grid_weight: float
 ) -> None:
-    expected = adversarial().step(*batch)["loss"]
-    losses = adversarial(further_losses=FurtherLosses(**weights)).step(*batch)
-    for name in FURTHER_LOSSES:
-        assert (f"{name}_loss" in losses) is (name in weights)
-        if name in weights:
-            assert losses[f"{name}_loss"] > 0
-            expected = expected + weights[name] * losses[f"{name}_loss"]
+    objective = adversarial(pixel_weight=pixel_weight, grid_weight=grid_weight, shift=16)
+    with torch.no_grad():
+        sr = deepcopy(objective.generator).train()(from_pixels(batch[0]))
+    hr = targets_from_pixels(batch[1])
+    expected = adversarial(shift=16).step(*batch)["loss"]
+    expected = expected + pixel_weight * l1_loss(sr, hr) + grid_weight * grid_loss(sr, hr, 4)
+    losses = objective.step(*batch)
+
+    assert ("pixel_loss" in losses, "grid_loss" in losses) == (pixel_weight > 0, grid_weight > 0)
     torch.testing.assert_close(losses["loss"], expected)
 
 
-def test_further_losses_are_of_crops_that_are_not_shifted(batch: Batch) -> None:
-    all_of_them = FurtherLosses(**dict.fromkeys(FURTHER_LOSSES, 1.0))
-    plain, shifted = (
-        adversarial(weight=0.0, shift=shift, further_losses=all_of_them) for shift in (0, 16)
+def test_content_of_several_feature_maps_is_their_relative_difference(batch: Batch) -> None:
+    content = load_trunk("vgg")
+    objective = adversarial(content=content, weight=0.0, discriminator=UNetDiscriminator(2))
+    generator = deepcopy(objective.generator)
+    larger = [side.repeat_interleave(2, 2).repeat_interleave(2, 3) for side in batch]
+    loss = feature_loss(
+        content(generator(from_pixels(larger[0]))), content(targets_from_pixels(larger[1]))
     )
-    for _ in range(3):
-        expected, made = plain.step(*batch), shifted.step(*batch)
-        for name in FURTHER_LOSSES:
-            torch.testing.assert_close(made[f"{name}_loss"], expected[f"{name}_loss"])
+    losses = objective.step(larger[0], larger[1])
+
+    assert loss > 0
+    torch.testing.assert_close(losses["content_loss"], loss.detach())
+    assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+
+
+def test_trains_against_a_discriminator_that_judges_each_pixel(batch: Batch) -> None:
+    torch.manual_seed(0)
+    judge = UNetDiscriminator(4)
+    objective = with_rates(adversarial(discriminator=judge, weight=0.1), 0.0, 1e-2)
+    first = objective.step(*batch)
+    for _ in range(50):
+        last = objective.step(*batch)
+
+    assert last["discriminator_loss"] < first["discriminator_loss"] / 2
 
 
 def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:
@@ -403,8 +413,9 @@ class TestMovingAverage:
         pretraining,
         adversarial,
         lambda seed: adversarial(seed, content=vgg(), shift=16, head_start=4),
+        lambda seed: adversarial(seed, discriminator=UNetDiscriminator(4), pixel_weight=1.0),
     ],
-    ids=["pretrain", "mse", "vgg22"],
+    ids=["pretrain", "mse", "vgg22", "unet"],
 )
 def test_state_continues_bit_for_bit(build: Callable[[int], Objective], batch: Batch) -> None:
     objective, other = build(0), build(1)

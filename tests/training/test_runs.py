@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from tiny_training import assert_equal, smooth_images, tiny_generator, vgg22_weights, write_pairs
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.perceptual import DEFAULT_FEATURE_SCALE
 from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights
 from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
@@ -60,7 +61,7 @@ def for_pretrain(**changes: Any) -> PretrainParameters:
 def for_gan(**changes: Any) -> TrainGanParameters:
     values = {
         **SCHEDULE,
-        "discriminator": {"channels": 2, "dense": 4},
+        "discriminator": {"kind": "paper", "channels": 2, "dense": 4},
         "content": "mse",
         "vgg_weights": None,
         "vgg_feature_scale": None,
@@ -69,10 +70,7 @@ def for_gan(**changes: Any) -> TrainGanParameters:
         "discriminator_head_start": 0,
         "shift": 0,
         "grid_weight": 0,
-        "ripple_weight": 0,
-        "pattern_weight": 0,
-        "jag_weight": 0,
-        "spectrum_weight": 0,
+        "pixel_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)
 
@@ -306,9 +304,13 @@ class TestStartFrom:
 
 
 class TestTrainGan:
-    def test_gives_generator_and_discriminator(self, place: Place, pretrained: Weights) -> None:
+    @pytest.mark.parametrize("kind", ["paper", "unet"])
+    def test_gives_generator_and_discriminator(
+        self, place: Place, pretrained: Weights, kind: str
+    ) -> None:
+        settings = for_gan(discriminator={"kind": kind, "channels": 2, "dense": 4})
         generator, discriminator, history = train_gan(
-            place.data, pretrained, for_gan(), training(), Journal()
+            place.data, pretrained, settings, training(), Journal()
         )
 
         assert generator.kind == "generator"
@@ -316,12 +318,34 @@ class TestTrainGan:
         assert generator.digest != pretrained.digest
         build_generator(generator)
         assert discriminator.kind == "discriminator"
-        rebuilt = Discriminator(
+        rebuilt = build_discriminator(
             DiscriminatorArchitecture.model_validate(dict(discriminator.architecture))
         )
         rebuilt.load_state_dict(dict(discriminator.tensors))
         assert [row["update"] for row in history] == [2, 4]
         assert history[0].keys() >= {"content_loss", "adversarial_loss", "discriminator_loss"}
+
+    def test_trains_on_the_features_of_shift_tolerant_lpips(
+        self, place: Place, pretrained: Weights
+    ) -> None:
+        settings = for_gan(
+            updates=2, crop_size=32, content="st_lpips", pixel_weight=1.0, grid_weight=0.3
+        )
+        generator, _, history = train_gan(place.data, pretrained, settings, training(), Journal())
+
+        row = history[-1]
+        assert row["content_loss"] > 0
+        assert row["loss"] == pytest.approx(
+            row["content_loss"]
+            + 1e-3 * row["adversarial_loss"]
+            + row["pixel_loss"]
+            + 0.3 * row["grid_loss"]
+        )
+        assert generator.provenance["fingerprint"]["content_weights"] is not None
+
+    def test_crops_too_small_for_the_features_are_refused(self) -> None:
+        with pytest.raises(ValidationError, match="crop_size"):
+            for_gan(crop_size=16, content="st_lpips")
 
     def test_provenance_holds_what_decided_the_weights(
         self, place: Place, pretrained: Weights

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from deepdepixelate.models.discriminator import SHRINKING
+from deepdepixelate.models.discriminator import SHRINKING, DiscriminatorKind
+from deepdepixelate.models.shift_tolerant import SMALLEST_SIDE
 from deepdepixelate.parameters.types import Count, Fraction, Positive, Section
 
 
@@ -137,13 +138,15 @@ class PretrainParameters(Schedule):
 
 
 class DiscriminatorParameters(Section):
-    """The discriminator's size.
+    """The discriminator's kind and size.
 
     Attributes:
-        channels: feature channels of the first layer, 64 in the paper.
-        dense: units of the hidden dense layer, 1024 in the paper.
+        kind: paper, that of SRGAN; or unet, that of Real-ESRGAN, which judges each pixel.
+        channels: feature channels of the first layer, 64 in either paper.
+        dense: units of the hidden dense layer, 1024 in the paper; unet has none.
     """
 
+    kind: DiscriminatorKind
     channels: Count
     dense: Count
 
@@ -153,9 +156,12 @@ class TrainGanParameters(Schedule):
 
     Attributes:
         discriminator: its size.
-        content: the content loss: mse, or VGG19 features at vgg22 or vgg54.
+        content: the content loss: mse; VGG19 features at vgg22 or vgg54; or st_lpips, features of
+            the VGG16 of shift-tolerant LPIPS.
         vgg_weights: file with the VGG19 weights; null for torchvision's own.
         vgg_feature_scale: factor on the features; null for 1/12.75 (vgg54) or 1 (vgg22).
+        pixel_weight: factor on the mean absolute error of the pixels, beside the content loss; 0
+            for none, as in the paper.
         adversarial_weight: factor on the adversarial loss, 1e-3 in the paper.
         ema_decay: of the averaged generator that is kept; 0 keeps the last one as it is.
         discriminator_head_start: updates at the beginning in which only the discriminator learns:
@@ -165,29 +171,18 @@ class TrainGanParameters(Schedule):
             that judge it; 0 does not roll them.
         grid_weight: factor on a loss of visible grids and shifts of colour, which repeat with each
             LR pixel; 0 for none, as in the paper.
-        ripple_weight: factor on a loss of visible ripples within LR pixels that are smooth in HR; 0
-            for none, as in the paper.
-        pattern_weight: factor on a loss of errors that follow HR's slopes in the same pattern in
-            each LR pixel; 0 for none, as in the paper.
-        jag_weight: factor on a loss of jags and dots along edges and hair that HR does not have; 0
-            for none, as in the paper.
-        spectrum_weight: factor on a loss of too much and too little power at the frequencies that
-            LR cannot hold; 0 for none, as in the paper.
     """
 
     discriminator: DiscriminatorParameters
-    content: Literal["mse", "vgg22", "vgg54"]
+    content: Literal["mse", "vgg22", "vgg54", "st_lpips"]
     vgg_weights: Path | None
     vgg_feature_scale: Positive | None
+    pixel_weight: Annotated[float, Field(ge=0)]
     adversarial_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     discriminator_head_start: Annotated[int, Field(ge=0)]
     shift: Annotated[int, Field(ge=0)]
     grid_weight: Annotated[float, Field(ge=0)]
-    ripple_weight: Annotated[float, Field(ge=0)]
-    pattern_weight: Annotated[float, Field(ge=0)]
-    jag_weight: Annotated[float, Field(ge=0)]
-    spectrum_weight: Annotated[float, Field(ge=0)]
 
     @field_validator("crop_size")
     @classmethod
@@ -195,3 +190,12 @@ class TrainGanParameters(Schedule):
         if crop_size % SHRINKING:
             raise ValueError(f"crop_size must be a multiple of {SHRINKING}, not {crop_size}")
         return crop_size
+
+    @model_validator(mode="after")
+    def _crop_suits_the_content_network(self) -> "TrainGanParameters":
+        if self.content == "st_lpips" and self.crop_size < SMALLEST_SIDE["vgg"]:
+            raise ValueError(
+                f"content=st_lpips needs a crop_size of at least {2 * SHRINKING}, "
+                f"not {self.crop_size}"
+            )
+        return self

@@ -1,7 +1,7 @@
 """What a training minimises: one optimisation step of each kind, and nothing else.
 
 Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images in [-1, 1], and by
-choice some of ``deepdepixelate.training.losses``.
+choice those of ``deepdepixelate.training.losses``.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from deepdepixelate.models.discriminator import Discriminator
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
 from deepdepixelate.training.compilation import EAGER, Execution
 from deepdepixelate.training.device import Compute
-from deepdepixelate.training.losses import NO_FURTHER_LOSSES, FurtherLosses, negative_psnr
+from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
 from deepdepixelate.training.ranks import ALONE, Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -115,15 +115,16 @@ class AdversarialObjective:
     def __init__(
         self,
         generator: Generator,
-        discriminator: Discriminator,
-        content: PerceptualNetwork | None,
+        discriminator: nn.Module,
+        content: PerceptualNetwork | ShiftTolerantTrunk | None,
         compute: Compute,
         *,
         adversarial_weight: float,
         ema_decay: float,
+        pixel_weight: float = 0.0,
+        grid_weight: float = 0.0,
         head_start: int = 0,
         shift: int = 0,
-        further_losses: FurtherLosses = NO_FURTHER_LOSSES,
         ranks: Ranks = ALONE,
     ) -> None:
         """Put the networks on the device.
@@ -135,20 +136,22 @@ class AdversarialObjective:
             compute: where to compute.
             adversarial_weight: factor on the adversarial loss.
             ema_decay: of the exponential moving average of the generator; 0 for none.
+            pixel_weight: factor on the mean absolute error of the pixels; 0 for none.
+            grid_weight: factor on ``grid_loss``; 0 for none.
             head_start: steps at the beginning in which only the discriminator learns.
             shift: before they are judged, images are rolled by so many pixels less one, drawn
                 anew each step, at the most; 0 and 1 leave them as they are. The gradients of
                 convolutions with strides, and of pooling, form a grid; where it always lies the
                 same way over the generator's own grid of sub-pixels, the generator learns it.
-            further_losses: what is minimised besides, of crops that are not shifted.
             ranks: the processes that train together.
         """
         self._compute = compute
         self._ranks = ranks
         self._adversarial_weight = adversarial_weight
+        self._pixel_weight = pixel_weight
         self._head_start = head_start
         self._shift = shift
-        self._further_losses = further_losses
+        self._grid_weight = grid_weight
         self._steps = 0
         self.generator = _place(generator, compute, ranks)
         self.discriminator = _place(discriminator, compute, ranks)
@@ -188,8 +191,8 @@ class AdversarialObjective:
         judged, judged_sr = self._shifted(originals), self._shifted(sr)
         discriminator_losses = self._step_discriminator(judged, judged_sr.detach())
         with torch.set_grad_enabled(learns):
-            further = self._further_losses(sr, originals, self.generator.architecture.scale)
-            generator_losses = self._step_generator(judged, judged_sr, further)
+            pixels = self._pixel_losses(originals, sr)
+            generator_losses = self._step_generator(judged, judged_sr, pixels)
         self._average.update_parameters(self.generator)
         self._steps += 1
         return {**generator_losses, **discriminator_losses}
@@ -216,7 +219,7 @@ class AdversarialObjective:
         }
 
     def _step_generator(
-        self, originals: Tensor, sr: Tensor, further: dict[str, tuple[float, Tensor]]
+        self, originals: Tensor, sr: Tensor, pixels: dict[str, tuple[float, Tensor]]
     ) -> dict[str, Tensor]:
         self._generator_optimizer.zero_grad(set_to_none=True)
         content_loss = self._content_loss(originals, sr)
@@ -224,7 +227,7 @@ class AdversarialObjective:
             fake = self._discriminate(sr).float()
         adversarial_loss = _towards(fake, 1.0)
         loss = content_loss + self._adversarial_weight * adversarial_loss
-        for weight, each in further.values():
+        for weight, each in pixels.values():
             loss = loss + weight * each
         if loss.requires_grad:
             loss.backward()
@@ -234,8 +237,18 @@ class AdversarialObjective:
             "loss": loss.detach(),
             "content_loss": content_loss.detach(),
             "adversarial_loss": adversarial_loss.detach(),
-            **{name: each.detach() for name, (_, each) in further.items()},
+            **{name: each.detach() for name, (_, each) in pixels.items()},
         }
+
+    def _pixel_losses(self, originals: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Factors and losses, by name, of images that are not shifted: their grid lies fixed."""
+        losses = {}
+        if self._pixel_weight:
+            losses["pixel_loss"] = (self._pixel_weight, l1_loss(sr, originals))
+        if self._grid_weight:
+            scale = self.generator.architecture.scale
+            losses["grid_loss"] = (self._grid_weight, grid_loss(sr, originals, scale))
+        return losses
 
     def _content_loss(self, originals: Tensor, sr: Tensor) -> Tensor:
         if self._extract is None:
@@ -244,6 +257,8 @@ class AdversarialObjective:
             with torch.no_grad():
                 target = self._extract(originals)
             features = self._extract(sr)
+        if isinstance(self.content, ShiftTolerantTrunk):
+            return feature_loss(features, target)
         return mse_loss(features.float(), target.float())
 
     def state(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.imaging.shards import ImagePairs
-from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.frozen import freeze_batch_norms
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.perceptual import (
@@ -21,6 +21,7 @@ from deepdepixelate.models.perceptual import (
     load_vgg19_weights,
 )
 from deepdepixelate.models.pretrained import find_generator
+from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.models.weights import Weights, build_generator, digest
 from deepdepixelate.parameters import (
     PretrainParameters,
@@ -33,7 +34,6 @@ from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.loop import UNTRACKED, Log, Plan, TrackedRun, train
-from deepdepixelate.training.losses import FurtherLosses
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
 from deepdepixelate.training.ranks import ALONE, Ranks
@@ -117,11 +117,10 @@ def train_gan(
     """
     compute = _compute(training, ranks)
     with _seeded(training.seed):
-        discriminator = Discriminator(
-            DiscriminatorArchitecture(
-                **settings.discriminator.model_dump(), crop_size=settings.crop_size
-            )
+        judge = DiscriminatorArchitecture(
+            **settings.discriminator.model_dump(), crop_size=settings.crop_size
         )
+        discriminator = build_discriminator(judge)
         generator = build_generator(pretrained)
         content = content_network(settings)
     if generator.architecture.scale != data.train.scale:
@@ -139,15 +138,10 @@ def train_gan(
         compute,
         adversarial_weight=settings.adversarial_weight,
         ema_decay=settings.ema_decay,
+        pixel_weight=settings.pixel_weight,
         head_start=settings.discriminator_head_start,
         shift=settings.shift,
-        further_losses=FurtherLosses(
-            grid=settings.grid_weight,
-            ripple=settings.ripple_weight,
-            pattern=settings.pattern_weight,
-            jag=settings.jag_weight,
-            spectrum=settings.spectrum_weight,
-        ),
+        grid_weight=settings.grid_weight,
         ranks=ranks,
     )
     fingerprint = _fingerprint("train_gan", data, settings, training, compute) | {
@@ -158,7 +152,7 @@ def train_gan(
     history = stage.run(log, run, ranks)
     discriminator_weights = Weights(
         kind="discriminator",
-        architecture=discriminator.architecture.model_dump(),
+        architecture=judge.model_dump(),
         tensors=_cpu_state(objective.discriminator),
         provenance={"fingerprint": fingerprint},
     )
@@ -182,7 +176,9 @@ def initial_weights(name: str, architecture: GeneratorArchitecture) -> Weights:
     return weights
 
 
-def content_network(settings: TrainGanParameters) -> PerceptualNetwork | None:
+def content_network(
+    settings: TrainGanParameters,
+) -> PerceptualNetwork | ShiftTolerantTrunk | None:
     """The network of the content loss; None for ``mse``.
 
     Raises:
@@ -190,6 +186,8 @@ def content_network(settings: TrainGanParameters) -> PerceptualNetwork | None:
     """
     if settings.content == "mse":
         return None
+    if settings.content == "st_lpips":
+        return load_trunk("vgg")
     weights = load_vgg19_weights(settings.content, settings.vgg_weights)
     scale = settings.vgg_feature_scale or DEFAULT_FEATURE_SCALE[settings.content]
     return PerceptualNetwork(settings.content, weights, scale)
