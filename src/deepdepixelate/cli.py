@@ -5,6 +5,7 @@ from typing import Any
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from omegaconf import OmegaConf
 
 from deepdepixelate.commands import commands
 from deepdepixelate.console import ReadableErrors
@@ -18,6 +19,7 @@ def cli() -> None:
 class _KedroRun(ReadableErrors):
     def invoke(self, ctx: click.Context) -> Any:
         _check_pipeline_names(ctx.params)
+        _add_params_of_the_file(ctx)
         return super().invoke(ctx)
 
     def explain(self, error: BaseException) -> str | None:
@@ -29,6 +31,14 @@ class _KedroRun(ReadableErrors):
 
         if mlflow.active_run() is not None:
             mlflow.end_run("KILLED")
+
+
+def _add_params_of_the_file(ctx: click.Context) -> None:
+    """Let ``--params`` change those of ``--config``: Kedro would drop the file's altogether."""
+    of_the_file = (ctx.default_map or {}).get("params")
+    if of_the_file and ctx.params["params"] is not of_the_file:
+        merged = OmegaConf.merge(of_the_file, ctx.params["params"])
+        ctx.params["params"] = OmegaConf.to_container(merged)
 
 
 def _check_pipeline_names(options: dict[str, Any]) -> None:

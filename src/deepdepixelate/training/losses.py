@@ -26,10 +26,9 @@ def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
 def feature_loss(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
     """Relative mean absolute difference of feature maps: the content loss ``st_lpips``.
 
-    The mean over the maps l of ``w_l * mean(|sr_l - hr_l|) / mean(hr_l)`` and
-    w = .1, .1, 1, 1, 1.
-    A map counts by its weight, whatever the size of its features. The features are not divided by
-    their norm over channels, as the metric does: that division amplifies specks in dark areas.
+    The mean over the maps l of ``w_l * mean(|sr_l - hr_l|) / mean(hr_l)``, with the weights w .1,
+    .1, 1, 1 and 1. A map counts by its weight, whatever the size of its features. The features are
+    not divided by their norm over channels, as in the metric: it leaves fewer specks.
 
     Args:
         sr: five feature maps of SR, after their ReLU, (N, C, h, w) each.

@@ -1,0 +1,48 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from deepdepixelate.cli import cli
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What ``kedro run`` would be called with."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(cli.commands["run"], "callback", lambda **each: seen.update(each))
+    return seen
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yml"
+    path.write_text(
+        "run:\n  env: celeba\n  params: {train_gan: {updates: 7, content: mse}, celeba_dir: here}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"train_gan": {"updates": 7, "content": "mse"}, "celeba_dir": "here"}),
+        (
+            ["--params", "train_gan.updates=9,celeba_dir=there"],
+            {"train_gan": {"updates": 9, "content": "mse"}, "celeba_dir": "there"},
+        ),
+    ],
+)
+def test_params_change_those_of_the_configuration_file_and_drop_none(
+    options: dict[str, Any], recipe: Path, given: list[str], expected: dict[str, Any]
+) -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--config", str(recipe), *given])
+    assert outcome.exit_code == 0, outcome.output
+    assert (options["env"], options["params"]) == ("celeba", expected)
+
+
+def test_params_alone_are_as_given(options: dict[str, Any]) -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--params", "train_gan.updates=9"])
+    assert outcome.exit_code == 0, outcome.output
+    assert options["params"] == {"train_gan": {"updates": 9}}
