@@ -291,7 +291,8 @@ def test_what_is_judged_is_shifted_and_nothing_else(
 
     def note(images: Tensor) -> Tensor:
         seen.append(images.detach())
-        return judge(images)
+        logits: Tensor = judge(images)
+        return logits
 
     monkeypatch.setattr(objective.discriminator, "forward", note)
     originals = targets_from_pixels(batch[1])

@@ -4,7 +4,7 @@ Losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2), on images i
 choice those of ``deepdepixelate.training.losses``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -178,7 +178,9 @@ class AdversarialObjective:
         self._execution = execution
         self._generate = execution.callable_of(self.generator)
         self._discriminate = execution.callable_of(self.discriminator)
-        self._extract = None if self.content is None else execution.callable_of(self.content)
+        self._extract: Callable[[Tensor], Any] | None = (  # one feature map, or several
+            None if self.content is None else execution.callable_of(self.content)
+        )
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         self._execution.begin_step()
@@ -257,9 +259,9 @@ class AdversarialObjective:
             with torch.no_grad():
                 target = self._extract(originals)
             features = self._extract(sr)
-        if isinstance(self.content, ShiftTolerantTrunk):
-            return feature_loss(features, target)
-        return mse_loss(features.float(), target.float())
+        if isinstance(features, Tensor):
+            return mse_loss(features.float(), target.float())
+        return feature_loss(features, target)
 
     def state(self) -> dict[str, Any]:
         return {
