@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from kedro_project import Project, make_project
 
+from deepdepixelate.models.weights import load_weights
+
 pytestmark = pytest.mark.slow
 
 
@@ -44,3 +46,14 @@ def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -
     assert round(set5["models"]["bicubic"]["psnr_y"], 2) == 28.43
     assert round(set5["models"]["bicubic"]["ssim_y"], 4) == 0.8113
     assert set5["paper"]["srgan"]["psnr_y"] == 29.40
+
+    recipe = project.kedro(
+        "run", "--config", "conf/recipe.yml", "--pipeline", "train_gan", "--params",
+        "train_gan.updates=2,train_gan.batch_size=2,train_gan.discriminator_head_start=0,"
+        "train_gan.validation_images=2,training.batch_norm_updates=1",
+    )  # fmt: skip
+    recipe.assert_success()
+    trained = load_weights(project.path / "data/06_models/celeba/srgan.safetensors")
+    settings = trained.provenance["fingerprint"]["settings"]
+    assert (settings["content"], settings["discriminator"]["kind"]) == ("st_lpips", "unet")
+    assert (settings["batch_size"], settings["pixel_weight"]) == (2, 1.0)
