@@ -5,9 +5,7 @@ classification networks, pooled with anti-aliasing, so that a small shift change
 little and their gradients carry less of a grid than those of an ordinary VGG.
 """
 
-from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,24 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from deepdepixelate.errors import UserError
+from deepdepixelate.distributions import find_file, reinstall
+from deepdepixelate.errors import UserError, first_line
 
 Trunk = Literal["alex", "vgg"]
 
 PACKAGE = "stlpips-pytorch"
 """The distribution that carries the weights (BSD-2); its own code is not imported."""
 
-_WEIGHTS = "stlpips_pytorch/weights/vST0.0/{}_shift_tolerant.pth"
+SMALLEST_SIDE: dict[Trunk, int] = {"alex": 21, "vgg": 18}
+"""Sides of the smallest images that the trunks take, in pixels: below, a blur has no border left to
+reflect."""
 
-SMALLEST_SIDE = {"alex": 21, "vgg": 18}
-"""Sides of the smallest images that the trunks take, in pixels."""
+_WEIGHTS = "stlpips_pytorch/weights/vST0.0/{}_shift_tolerant.pth"
+_CHANNELS: dict[Trunk, tuple[int, ...]] = {
+    "alex": (64, 192, 384, 256, 256),
+    "vgg": (64, 128, 256, 512, 512),
+}
+"""Of the five feature maps."""
 
 
 class ShiftTolerantTrunk(nn.Module):
     """Features of a fixed network; gradients pass through it, none stay in it.
 
-    Input: (N, 3, H, W) in [-1, 1]. Output: five feature maps, each after its ReLU. For ``vgg``
-    relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 of a VGG16; for ``alex`` all five of AlexNet.
+    Input: (N, 3, H, W) in [-1, 1], sides of ``SMALLEST_SIDE`` or more. Output: five feature maps,
+    each after its ReLU. For ``vgg`` relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 of a VGG16; for
+    ``alex`` all five of AlexNet.
     """
 
     shift: Tensor
@@ -40,7 +46,8 @@ class ShiftTolerantTrunk(nn.Module):
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
-        self.slices = nn.ModuleList(_vgg16() if trunk == "vgg" else _alexnet())
+        channels = _CHANNELS[trunk]
+        self.slices = nn.ModuleList(_vgg16(channels) if trunk == "vgg" else _alexnet(channels))
         self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
         self.register_buffer("scale", torch.ones(1, 3, 1, 1))
         self.eval().requires_grad_(False)
@@ -59,53 +66,83 @@ class ShiftTolerantLPIPS(nn.Module):
     """The distance of the paper: 0 for equal images, larger for images that look less alike."""
 
     def __init__(self, trunk: Trunk) -> None:
+        """Load the network.
+
+        Raises:
+            UserError: the package with the weights is not installed, or its file is damaged.
+        """
         super().__init__()
-        self.trunk = load_trunk(trunk)
-        weights = _weights(trunk)
-        for index in range(len(self.trunk.slices)):
-            self.register_buffer(f"lin{index}", weights[f"lin{index}.model.1.weight"])
+        path = _path(trunk)
+        weights = _read(path)
+        self.trunk = _filled_trunk(trunk, weights, path)
+        for index, channels in enumerate(_CHANNELS[trunk]):
+            weight = weights.get(name := f"lin{index}.model.1.weight")
+            if weight is None or weight.shape != (1, channels, 1, 1):
+                raise _damaged(path, f"{name} is missing or of another shape")
+            self.register_buffer(f"lin{index}", weight)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two batches (N, 3, H, W) in [-1, 1] to distances (N,)."""
-        total = torch.zeros(len(first), device=first.device)
-        pairs = zip(self.trunk(first), self.trunk(second), strict=True)
-        for index, (one, other) in enumerate(pairs):
+        return self.distance(self.trunk(first), self.trunk(second))
+
+    def distance(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        """Distances (N,) between images whose features ``trunk`` has computed already."""
+        total = torch.zeros(len(first[0]), device=first[0].device)
+        for index, (one, other) in enumerate(zip(first, second, strict=True)):
             squared = (_normalised(one) - _normalised(other)).square()
             total = total + conv2d(squared, self.get_buffer(f"lin{index}")).mean((1, 2, 3))
         return total
 
 
 def load_trunk(trunk: Trunk) -> ShiftTolerantTrunk:
-    """One of the two networks with its weights.
+    """One of the two networks with its weights, on the CPU.
 
     Raises:
         UserError: the package with the weights is not installed, or its file is damaged.
     """
-    weights = _weights(trunk)
+    path = _path(trunk)
+    return _filled_trunk(trunk, _read(path), path)
+
+
+def _filled_trunk(trunk: Trunk, weights: Mapping[str, Tensor], path: Path) -> ShiftTolerantTrunk:
     network = ShiftTolerantTrunk(trunk)
-    expected = network.state_dict()
-    named = {"shift": weights["scaling_layer.shift"], "scale": weights["scaling_layer.scale"]}
     stored = [name for name in weights if name.startswith("net.")]
-    own = [name for name in expected if name.startswith("slices.")]
-    named |= {ours: weights[theirs] for ours, theirs in zip(own, stored, strict=True)}
-    network.load_state_dict(named)
+    own = [name for name in network.state_dict() if name.startswith("slices.")]
+    try:
+        named = {ours: weights[theirs] for ours, theirs in zip(own, stored, strict=True)}
+        named["shift"] = weights["scaling_layer.shift"]
+        named["scale"] = weights["scaling_layer.scale"]
+        network.load_state_dict(named)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise _damaged(path, "it holds another network") from error
     return network
 
 
-@cache
-def _weights(trunk: Trunk) -> Mapping[str, Tensor]:
-    path = _path(trunk)
-    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+def _path(trunk: Trunk) -> Path:
+    return find_file(
+        PACKAGE,
+        _WEIGHTS.format(trunk),
+        install=f"ST-LPIPS takes its weights from it. Install it: pip install {PACKAGE} (64 MB).",
+    )
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a file that is no archive of tensors torch raises what it likes
+        raise _damaged(path, first_line(error)) from error
+    if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
+        raise _damaged(path, "it holds no state dict")
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise _damaged(path, "it holds values that are not finite")
     return weights
 
 
-def _path(trunk: Trunk) -> Path:
-    try:
-        found = files(PACKAGE) or []
-    except PackageNotFoundError:
-        raise UserError(PACKAGE) from None
-    wanted = _WEIGHTS.format(trunk)
-    return next(Path(str(each.locate())) for each in found if str(each) == wanted)
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"the weights of ST-LPIPS in {path} are damaged ({reason}). Get them anew: "
+        f"{reinstall(PACKAGE)}"
+    )
 
 
 class _Blur(nn.Module):
@@ -122,10 +159,10 @@ class _Blur(nn.Module):
         return conv2d(around, self.filt, stride=2, groups=features.shape[1])
 
 
-def _vgg16() -> list[nn.Sequential]:
-    slices = []
+def _vgg16(widths: Sequence[int]) -> list[nn.Sequential]:
+    slices: list[nn.Sequential] = []
     channels = 3
-    for width, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for width, convolutions in zip(widths, (2, 2, 3, 3, 3), strict=True):
         layers: list[nn.Module] = [nn.MaxPool2d(2, 1), _Blur(channels)] if slices else []
         for _ in range(convolutions):
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
@@ -134,18 +171,21 @@ def _vgg16() -> list[nn.Sequential]:
     return slices
 
 
-def _alexnet() -> list[nn.Sequential]:
+def _alexnet(widths: Sequence[int]) -> list[nn.Sequential]:
     def pooled(channels: int) -> tuple[nn.Module, nn.Module]:
         return nn.MaxPool2d(3, 1), _Blur(channels)
 
+    first, second, third, fourth, fifth = widths
     return [
-        nn.Sequential(nn.Conv2d(3, 64, 11, padding=2), _Blur(64), nn.ReLU()),
-        nn.Sequential(*pooled(64), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()),
-        nn.Sequential(*pooled(192), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, first, 11, padding=2), _Blur(first), nn.ReLU()),
+        nn.Sequential(*pooled(first), nn.Conv2d(first, second, 5, padding=2), nn.ReLU()),
+        nn.Sequential(*pooled(second), nn.Conv2d(second, third, 3, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(third, fourth, 3, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(fourth, fifth, 3, padding=1), nn.ReLU()),
     ]
 
 
 def _normalised(features: Tensor) -> Tensor:
-    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+    # A norm, and not the root of a sum, whose gradient is NaN where all features are zero.
+    norm: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / (norm + 1e-10)
