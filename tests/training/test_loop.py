@@ -193,7 +193,7 @@ class TestLearningRate:
         assert {learning_rate_at(update, 7, constant) for update in range(7)} == {3e-4}
 
 
-VALIDATION = {"val.psnr_y", "val.ssim_y", "val.high_frequency_ratio"}
+VALIDATION = {"val.psnr_y", "val.ssim_y", "val.st_lpips", "val.high_frequency_ratio"}
 
 
 class TestCurves:

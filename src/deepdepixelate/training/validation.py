@@ -6,6 +6,7 @@ import torch
 from deepdepixelate.evaluation.spectrum import spectrum
 from deepdepixelate.imaging.metrics import psnr_y, ssim_y
 from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.generator import Generator
 from deepdepixelate.models.inference import enlarge
 
@@ -13,22 +14,29 @@ _BATCH_SIZE = 16
 
 
 class Validator:
-    """PSNR, SSIM and detail on the first images of a set of pairs, as in the evaluation."""
+    """PSNR, SSIM, ST-LPIPS and detail on the first images of a set of pairs, as in the evaluation.
+
+    Raises:
+        UserError: the weights of ST-LPIPS are missing or damaged.
+    """
 
     def __init__(self, pairs: ImagePairs, images: int, device: torch.device) -> None:
         self._pairs = pairs
         self._count = min(images, len(pairs))
         self._device = device
+        self._st_lpips = STLPIPS(device)
 
     def __call__(self, generator: Generator) -> dict[str, float]:
-        """Means of a generator: ``val.psnr_y`` (dB), ``val.ssim_y``, ``val.high_frequency_ratio``.
+        """Means of a generator, by name.
 
-        The last one, see ``evaluation.spectrum``, is left out where no image has any detail.
+        ``val.psnr_y`` (dB), ``val.ssim_y``, ``val.st_lpips`` and ``val.high_frequency_ratio``.
+        ST-LPIPS is left out where all images are too small for its network; the ratio, see
+        ``evaluation.spectrum``, where none has any detail.
         """
         scale = self._pairs.scale
         psnr: list[float] = []
         ssim: list[float] = []
-        detail: list[float] = []
+        others: dict[str, list[float]] = {"val.st_lpips": [], "val.high_frequency_ratio": []}
         for start in range(0, self._count, _BATCH_SIZE):
             indices = range(start, min(start + _BATCH_SIZE, self._count))
             hr = np.stack([self._pairs.hr[index] for index in indices])
@@ -36,11 +44,15 @@ class Validator:
             sr = enlarge(generator, lr, self._device)
             psnr.extend(psnr_y(sr, hr, scale))
             ssim.extend(ssim_y(sr, hr, scale))
-            detail.extend(
-                spectrum(made, scale, scale).high_frequency_ratio(spectrum(hr_image, scale, scale))
-                for made, hr_image in zip(sr, hr, strict=True)
-            )
+            for made, original in zip(sr, hr, strict=True):
+                others["val.st_lpips"] += self._st_lpips.distances([made], original)
+                others["val.high_frequency_ratio"].append(
+                    spectrum(made, scale, scale).high_frequency_ratio(
+                        spectrum(original, scale, scale)
+                    )
+                )
         means = {"val.psnr_y": float(np.mean(psnr)), "val.ssim_y": float(np.mean(ssim))}
-        if not np.isnan(detail).all():
-            means["val.high_frequency_ratio"] = float(np.nanmean(detail))
+        for name, values in others.items():
+            if not np.isnan(values).all():
+                means[name] = float(np.nanmean(values))
         return means
