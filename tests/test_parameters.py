@@ -202,9 +202,9 @@ def test_a_bad_crop_is_told_beside_other_bad_values_of_its_section(
         ("evaluate__border", 83),
         ("evaluate__faces_shown", 0),
         ("evaluate__examples_shown", 0),
-        ("evaluate__lpips", "maybe"),
-        ("evaluate__lpips", True),
-        ("evaluate__lpips", None),
+        ("evaluate__identity", "maybe"),
+        ("evaluate__identity", 1),
+        ("evaluate__identity", None),
         ("evaluate__benchmarks", None),
         ("evaluate__benchmarks", "some/place"),
         ("evaluate__benchmarks", {"set5": None}),
@@ -242,7 +242,7 @@ def test_a_bad_value_is_refused_by_name(defaults: dict[str, Any], name: str, val
         ("training__batch_norm_updates", 0),
         ("evaluate__border", 0),
         ("evaluate__border", 82),
-        ("evaluate__lpips", "download"),
+        ("evaluate__identity", "auto"),
         ("evaluate__benchmarks", {}),
         ("evaluate__benchmarks", {"Set-5_mine": "some/place", "set14": "some/place"}),
         ("pretrain__restart", True),
@@ -279,11 +279,14 @@ def test_an_unknown_key_of_a_benchmark_names_the_allowed_ones(defaults: dict[str
     assert "border" not in told
 
 
-@pytest.mark.parametrize("lpips", ["off", False])
-def test_lpips_can_be_off_also_where_yaml_takes_that_for_a_boolean(
-    defaults: dict[str, Any], lpips: object
+@pytest.mark.parametrize(
+    ("value", "mode"), [("off", "off"), (False, "off"), ("on", "on"), (True, "on")]
+)
+def test_identity_can_be_on_and_off_also_where_yaml_takes_them_for_booleans(
+    defaults: dict[str, Any], value: object, mode: str
 ) -> None:
-    assert check_parameters(changed(defaults, evaluate__lpips=lpips)).evaluate.lpips == "off"
+    checked = check_parameters(changed(defaults, evaluate__identity=value))
+    assert checked.evaluate.identity == mode
 
 
 def test_a_crop_larger_than_the_images_is_told_with_both_sizes(defaults: dict[str, Any]) -> None:

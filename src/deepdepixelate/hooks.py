@@ -41,6 +41,10 @@ class ParameterHooks:
                 inputs[name] = value.model_dump(mode="json")
 
 
+_MEASURING = {"params:pretrain", "params:train_gan", "params:evaluate"}
+"""What the stages that score images take: trainings validate."""
+
+
 class PreflightHooks:
     """What can be known to fail is told before the long work, not after."""
 
@@ -48,12 +52,16 @@ class PreflightHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Raise UserError where an input, a benchmark or weights to begin with are missing."""
+        """Raise UserError where an input, a benchmark or weights that are needed are missing."""
         for name in sorted(pipeline.inputs()):
             if name.startswith("params:") or getattr(catalog.get(name), "optional", False):
                 continue
             if not catalog.exists(name):
                 raise UserError(_missing_input(name, catalog, run_params.get("env")))
+        if not pipeline.inputs().isdisjoint(_MEASURING):
+            from deepdepixelate.metrics.st_lpips import STLPIPS
+
+            STLPIPS()
         if "params:pretrain" in pipeline.inputs():
             settings = catalog.load("params:pretrain")
             if isinstance(settings, PretrainParameters) and settings.start_from is not None:
@@ -70,8 +78,10 @@ class PreflightHooks:
             settings = catalog.load("params:evaluate")
             if isinstance(settings, EvaluateParameters):
                 from deepdepixelate.evaluation.benchmarks import check_benchmarks
+                from deepdepixelate.metrics.identity import find_identity
 
                 check_benchmarks(settings.benchmarks)
+                find_identity(settings.identity)
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
@@ -179,9 +189,10 @@ def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
             "PSNR / dB": ("psnr_y", 2),
             "SSIM": ("ssim_y", 4),
             "detail": ("high_frequency_ratio", 2),
+            "ST-LPIPS": ("st_lpips", 3),
         }
-        if any(values.get("lpips") is not None for values in of_set["models"].values()):
-            shown["LPIPS"] = ("lpips", 3)
+        if any(values.get("identity_distance") is not None for values in of_set["models"].values()):
+            shown["identity"] = ("identity_distance", 3)
         for column in shown:
             table.add_column(column, justify="right")
         for model, values in of_set["models"].items():

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/metrics.py --images 600
 
-Prints one JSON object. Each face is scored as in ``kedro run --pipeline evaluate``: PSNR, SSIM and
-the power spectrum of three enlargements (which are made beforehand) and of the original.
+Prints one JSON object. Each face is scored as in ``kedro run --pipeline evaluate``: PSNR, SSIM,
+ST-LPIPS and the power spectrum of three enlargements (which are made beforehand) and of the
+original. They show nobody: with ``--identity on`` the search for faces is measured, not more.
 """
 
 import argparse
@@ -13,10 +14,11 @@ from time import perf_counter
 
 import numpy as np
 
-from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
 from deepdepixelate.evaluation.scoring import score
 from deepdepixelate.imaging import downscale, upscale
 from deepdepixelate.imaging.shards import ImageBatch
+from deepdepixelate.metrics.identity import find_identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.parallel import available_processors
 
 WIDTH, HEIGHT, SCALE, BATCH = 176, 216, 4, 16
@@ -48,11 +50,20 @@ class Faces:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=600)
-    faces = Faces(parser.parse_args().images)
+    parser.add_argument("--identity", choices=("on", "off"), default="off")
+    arguments = parser.parse_args()
+    faces = Faces(arguments.images)
     models = dict.fromkeys(("bicubic", "srresnet", "srgan"), lambda *_: faces.enlarged.copy())
-    nothing = PerceptualDistance(reason="left out")
+    st_lpips, identity = STLPIPS(), find_identity(arguments.identity)
     start = perf_counter()
-    score({"test": faces}, models, batch_size=BATCH, border=None, perceptual=nothing)
+    score(
+        {"test": faces},
+        models,
+        batch_size=BATCH,
+        border=None,
+        st_lpips=st_lpips,
+        identity=identity,
+    )
     seconds = perf_counter() - start
     measured = {
         "faces": len(faces),

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from PIL import Image
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.evaluation.benchmarks import Benchmark, check_benchmarks
-from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
 from deepdepixelate.evaluation.scoring import score
 from deepdepixelate.evaluation.statistics import summarise
 from deepdepixelate.imaging import downscale, upscale
+from deepdepixelate.metrics.identity import Identity, find_identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.parameters import BenchmarkFolders
 
 
@@ -45,9 +47,17 @@ def images_of(benchmark: Benchmark) -> dict[str, tuple[NDArray[np.uint8], NDArra
 
 
 def scored(benchmark: Benchmark) -> pd.DataFrame:
-    nothing = PerceptualDistance(reason="not here")
+    return score_by_bicubic(benchmark, border=None)
+
+
+def score_by_bicubic(benchmark: Benchmark, *, border: int | None) -> pd.DataFrame:
     return score(
-        {"mine": benchmark}, {"bicubic": upscale}, batch_size=16, border=None, perceptual=nothing
+        {"mine": benchmark},
+        {"bicubic": upscale},
+        batch_size=16,
+        border=border,
+        st_lpips=STLPIPS(),
+        identity=Identity(reason="not here"),
     ).images
 
 
@@ -165,10 +175,7 @@ def test_images_are_scored_down_to_the_window_of_ssim(
     save(tmp_path / "thin.png", picture(64, smallest - 1))
     save(tmp_path / "dot.png", picture(1, 1))
     benchmark = opened(tmp_path, border=border)
-    nothing = PerceptualDistance(reason="not here")
-    scores = score(
-        {"mine": benchmark}, {"bicubic": upscale}, batch_size=1, border=border, perceptual=nothing
-    ).images
+    scores = score_by_bicubic(benchmark, border=border)
     assert list(scores["image"]) == ["fits.png"]
     assert np.isfinite(scores["ssim_y"]).all()
     assert [each["image"] for each in benchmark.skipped] == ["dot.png", "flat.png", "thin.png"]
@@ -284,3 +291,28 @@ def test_a_benchmark_of_which_nothing_can_be_scored_is_told(tmp_path: Path) -> N
         (tmp_path / name).write_text("no image")
     with pytest.raises(UserError, match="none of the 2 images of mine can be scored"):
         scored(opened(tmp_path))
+
+
+def test_gray_transparent_and_tiny_images_are_measured_as_far_as_the_networks_go(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(0)
+    for name, shape in (("gray", (40, 44)), ("rgba", (40, 44, 4)), ("tiny", (20, 23, 3))):
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+    scores = score(
+        {"mine": opened(tmp_path)},
+        {"bicubic": upscale},
+        batch_size=16,
+        border=None,
+        st_lpips=STLPIPS(),
+        identity=find_identity("auto"),
+    ).images
+    assert list(scores["image"]) == ["gray.png", "rgba.png", "tiny.png"]
+    assert scores["psnr_y"].notna().all()
+    assert scores["st_lpips"].isna().tolist() == [False, False, True]
+    entry = summarise(scores, 4)["mine"]
+    assert entry["not_available"]["st_lpips"] == 1
+    assert entry["models"]["bicubic"]["identity_distance"] is None  # noise shows nobody
+    json.dumps(entry, allow_nan=False)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepdepixelate.evaluation.comparison import draw
-from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
 from deepdepixelate.evaluation.scoring import Enlarger, score
 from deepdepixelate.imaging import upscale
 from deepdepixelate.imaging.ingestion import degrade
@@ -20,6 +19,8 @@ from deepdepixelate.imaging.shards import (
     ShardedImages,
     write_shards,
 )
+from deepdepixelate.metrics.identity import Identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 
 COUNT, HEIGHT, WIDTH = 5, 24, 32
 
@@ -45,8 +46,14 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> ImagePairs:
 
 
 def scored(pairs: ImagePairs, models: dict[str, Enlarger], name: str = "test") -> pd.DataFrame:
-    nothing = PerceptualDistance(reason="not here")
-    return score({name: pairs}, models, batch_size=3, border=None, perceptual=nothing).images
+    return score(
+        {name: pairs},
+        models,
+        batch_size=3,
+        border=None,
+        st_lpips=STLPIPS(),
+        identity=Identity(reason="not here"),
+    ).images
 
 
 def drawn(pairs: ImagePairs, models: dict[str, Enlarger], faces: int) -> Image.Image:

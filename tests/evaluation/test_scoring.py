@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
 from deepdepixelate.evaluation.protocol import describe_protocol
 from deepdepixelate.evaluation.scoring import Enlarger, Pairs, Scores, enlargers, score
 from deepdepixelate.evaluation.spectrum import BINS, ring_frequencies, spectrum
 from deepdepixelate.evaluation.statistics import summarise
-from deepdepixelate.imaging import downscale, psnr_y, ssim_y, upscale
+from deepdepixelate.imaging import downscale, psnr_y, ssim_y, st_lpips, upscale
 from deepdepixelate.imaging.ingestion import degrade
 from deepdepixelate.imaging.shards import (
     ImageBatch,
@@ -26,13 +25,17 @@ from deepdepixelate.imaging.shards import (
     ShardedImages,
     write_shards,
 )
+from deepdepixelate.metrics.identity import Identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parallel import available_processors
 
 COUNT = 7
-METRICS = ["psnr_y", "ssim_y", "high_frequency_ratio"]
+METRICS = ["psnr_y", "ssim_y", "high_frequency_ratio", "st_lpips"]
+ST_LPIPS = STLPIPS()
 
 
 def nearest(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -86,14 +89,15 @@ def measure(
     *,
     batch_size: int = 3,
     border: int | None = None,
-    perceptual: PerceptualDistance | None = None,
+    identity: Identity | None = None,
 ) -> Scores:
     return score(
         sets,
         models,
         batch_size=batch_size,
         border=border,
-        perceptual=perceptual or PerceptualDistance(reason="not here"),
+        st_lpips=ST_LPIPS,
+        identity=identity or Identity(reason="not here"),
     )
 
 
@@ -117,14 +121,15 @@ def test_every_image_and_model_has_its_own_figures(pairs: ImagePairs) -> None:
             sr = enlarger(np.array(pairs.lr[index])[None], 4)[0]
             energies = [spectrum(image, 4, 4).high_frequency_energy for image in (sr, hr)]
             expected = [psnr_y(sr, hr, 4), ssim_y(sr, hr, 4), energies[0] / energies[1]]
-            assert list(rows.loc[(name, model), METRICS]) == pytest.approx(expected, abs=1e-12)
+            expected.append(st_lpips(sr, hr))
+            assert list(rows.loc[(name, model), METRICS]) == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_batch_size_does_not_change_the_figures(pairs: ImagePairs) -> None:
     whole = measure({"test": pairs}, {"bicubic": upscale}, batch_size=100)
     for batch_size in (1, 2, 3):
         parts = measure({"test": pairs}, {"bicubic": upscale}, batch_size=batch_size)
-        pd.testing.assert_frame_equal(parts.images, whole.images, rtol=1e-12)
+        pd.testing.assert_frame_equal(parts.images, whole.images, rtol=1e-6)
         pd.testing.assert_frame_equal(parts.spectra, whole.spectra, rtol=1e-12)
 
 
@@ -173,7 +178,7 @@ def test_rows_are_in_order_however_long_an_image_takes() -> None:
     assert list(scores.index) == list(range(len(expected)))
     alone = of_test(Gallery([gallery.images[3]]), models)
     pd.testing.assert_frame_equal(
-        scores[METRICS][6:8].reset_index(drop=True), alone[METRICS], rtol=1e-12
+        scores[METRICS][6:8].reset_index(drop=True), alone[METRICS], rtol=1e-6
     )
 
 
@@ -184,6 +189,7 @@ def test_an_enlarger_that_keeps_everything_scores_perfectly(pairs: ImagePairs) -
     assert (scores["psnr_y"] == np.inf).all()
     np.testing.assert_allclose(scores["ssim_y"], 1, atol=1e-12)
     assert (scores["high_frequency_ratio"] == 1).all()
+    assert (scores["st_lpips"] == 0).all()
 
 
 @pytest.mark.filterwarnings("error")
@@ -197,20 +203,46 @@ def test_an_original_without_detail_has_no_share_of_it() -> None:
         json.dumps(summarise(scores, 4), allow_nan=False)
 
 
-def test_lpips_is_a_column_where_it_can_be_had(pairs: ImagePairs) -> None:
-    def brighter(sr: NDArray[np.uint8], hr: NDArray[np.uint8]) -> float:
-        return float(sr.mean()) - float(hr.mean())
+def test_identity_is_a_column_where_it_can_be_had(pairs: ImagePairs) -> None:
+    def brighter(images: Sequence[NDArray[np.uint8]], hr: NDArray[np.uint8]) -> list[float]:
+        return [float(sr.mean()) - float(hr.mean()) for sr in images]
 
     def flat(level: int) -> Enlarger:
         return lambda lr, scale: np.full_like(nearest(lr, scale), level)
 
     models = {"white": flat(255), "black": flat(0)}
-    scores = of_test(pairs, models, perceptual=PerceptualDistance(brighter))
-    assert list(scores.columns) == ["set", "image", "model", *METRICS, "lpips"]
+    scores = of_test(pairs, models, identity=Identity(brighter))
+    assert list(scores.columns) == ["set", "image", "model", *METRICS, "identity_distance"]
     for model, brightness in (("white", 255), ("black", 0)):
         expected = [brightness - np.array(pairs.hr[index]).mean() for index in range(COUNT)]
-        found = scores[scores["model"] == model]["lpips"]
+        found = scores[scores["model"] == model]["identity_distance"]
         assert list(found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_images_too_small_for_the_network_are_scored_by_the_other_metrics() -> None:
+    gallery = Gallery([picture(0, 20, 20), picture(1, 24, 24), picture(2, 20, 44)])
+    scores = of_test(gallery, {"bicubic": upscale, "nearest": nearest})
+    assert scores["st_lpips"].isna().tolist() == [True, True, False, False, True, True]
+    assert scores["psnr_y"].notna().all()
+    summary = summarise(scores, 4)["test"]
+    assert summary["not_available"] == {"st_lpips": 2}
+    assert summary["models"]["bicubic"]["st_lpips"] == scores["st_lpips"][2]
+    json.dumps(summary, allow_nan=False)
+
+
+def test_the_original_is_looked_at_once_for_all_models(
+    pairs: ImagePairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    features = ShiftTolerantTrunk.forward
+
+    def watching(self: ShiftTolerantTrunk, images: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(len(images))
+        return features(self, images)
+
+    monkeypatch.setattr(ShiftTolerantTrunk, "forward", watching)
+    of_test(pairs, {"bicubic": upscale, "nearest": nearest})
+    assert sum(seen) == COUNT * 3
 
 
 def test_an_error_of_a_model_or_a_metric_ends_the_scoring(pairs: ImagePairs) -> None:
@@ -339,6 +371,9 @@ def test_the_protocol_says_how_the_figures_were_made(pairs: ImagePairs) -> None:
     assert "BT.601" in protocol["channel"]
     assert "Nyquist" in protocol["high_frequency_ratio"]
     assert "Student" in protocol["ci95"]
+    assert "AlexNet" in protocol["st_lpips"]
+    assert "identity_distance" not in protocol
+    assert "0.6" in describe_protocol(pairs.lr, None, faces=True)["identity_lost"]
 
 
 # -- the models ------------------------------------------------------------------------------------

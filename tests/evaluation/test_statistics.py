@@ -147,16 +147,64 @@ def test_images_without_a_ratio_are_left_out_of_its_average() -> None:
     assert models["srgan"]["high_frequency_ratio"] is None
 
 
-def test_lpips_is_there_only_where_it_was_measured() -> None:
+def test_st_lpips_has_all_that_the_others_have_but_where_it_was_not_measured() -> None:
     psnr = {"bicubic": [20.0, 30.0], "srgan": [21.0, 31.0]}
     without = summarise(table(psnr), 4)["test"]
-    assert "lpips" not in without["models"]["srgan"]
-    assert "lpips" not in without["models"]["srgan"]["ci95"]
-    assert "lpips" not in without["paired"]["srgan - bicubic"]
-    lpips = {"bicubic": [0.4, 0.5], "srgan": [0.1, 0.3]}
-    measured = summarise(table(psnr, lpips=lpips), 4)["test"]
-    assert measured["models"]["srgan"]["lpips"] == pytest.approx(0.2)
-    assert measured["paired"]["srgan - bicubic"]["lpips"]["mean"] == pytest.approx(-0.25)
+    assert "st_lpips" not in without["models"]["srgan"]
+    assert "st_lpips" not in without["models"]["srgan"]["ci95"]
+    assert "st_lpips" not in without["paired"]["srgan - bicubic"]
+    distances = {"bicubic": [0.4, 0.5], "srgan": [0.1, 0.3]}
+    measured = summarise(table(psnr, st_lpips=distances), 4)["test"]
+    assert measured["models"]["srgan"]["st_lpips"] == pytest.approx(0.2)
+    low, high = measured["models"]["srgan"]["ci95"]["st_lpips"]
+    assert low < 0.2 < high
+    paired = measured["paired"]["srgan - bicubic"]["st_lpips"]
+    assert paired["mean"] == pytest.approx(-0.25)
+    assert paired["wins"] == 0
+    assert "not_available" not in measured
+
+
+def test_images_that_a_metric_cannot_judge_are_counted_and_left_out() -> None:
+    psnr = {"bicubic": [20.0, 30.0, 40.0], "srgan": [21.0, INF, 41.0]}
+    distances = {"bicubic": [NAN, 0.4, NAN], "srgan": [NAN, 0.2, NAN]}
+    entry = summarise(table(psnr, st_lpips=distances), 4)["test"]
+    assert entry["not_available"] == {"st_lpips": 2}
+    assert entry["models"]["srgan"]["st_lpips"] == 0.2
+    assert entry["models"]["srgan"]["ci95"]["st_lpips"] is None
+    nothing = summarise(table(psnr, st_lpips=dict.fromkeys(psnr, [NAN] * 3)), 4)["test"]
+    assert nothing["not_available"] == {"st_lpips": 3}
+    assert nothing["models"]["srgan"]["st_lpips"] is None
+    json.dumps(nothing, allow_nan=False)
+
+
+def test_identity_is_null_where_it_was_not_measured() -> None:
+    entry = summarise(table({"bicubic": [20.0]}), 4)["test"]
+    assert entry["models"]["bicubic"]["identity_distance"] is None
+    assert "identity_lost" not in entry["models"]["bicubic"]
+    assert "faces_found" not in entry
+
+
+def test_identity_is_of_the_faces_that_were_found() -> None:
+    psnr = {"bicubic": [20.0] * 4, "srgan": [21.0] * 4}
+    distances = {"bicubic": [0.7, NAN, 0.5, 0.9], "srgan": [0.5, NAN, 0.6, 0.4]}
+    entry = summarise(table(psnr, identity_distance=distances), 4)["test"]
+    assert entry["faces_found"] == 3
+    assert entry["not_available"] == {"identity_distance": 1}
+    bicubic, srgan = entry["models"]["bicubic"], entry["models"]["srgan"]
+    assert bicubic["identity_distance"] == pytest.approx(0.7)
+    assert bicubic["identity_lost"] == pytest.approx(2 / 3)
+    assert srgan["identity_lost"] == 0  # 0.6 itself is not beyond
+    assert srgan["ci95"]["identity_distance"] is not None
+    assert entry["paired"]["srgan - bicubic"]["identity_distance"]["mean"] == pytest.approx(-0.2)
+
+
+def test_no_face_at_all_is_counted_and_no_figure() -> None:
+    psnr = {"bicubic": [20.0, 21.0]}
+    entry = summarise(table(psnr, identity_distance={"bicubic": [NAN, NAN]}), 4)["test"]
+    assert entry["faces_found"] == 0
+    assert entry["models"]["bicubic"]["identity_distance"] is None
+    assert "identity_lost" not in entry["models"]["bicubic"]
+    json.dumps(entry, allow_nan=False)
 
 
 @pytest.mark.filterwarnings("error")
@@ -166,7 +214,7 @@ def test_everything_is_plain_json(value: float, count: int) -> None:
     same = {"bicubic": [value] * count, "srgan": [value] * count}
     mixed = {"bicubic": [28.0] * count, "srgan": [value, *[30.0] * (count - 1)]}
     for psnr in (same, mixed):
-        summary = summarise(table(psnr, high_frequency_ratio=psnr, lpips=psnr), 4)
+        summary = summarise(table(psnr, high_frequency_ratio=psnr, st_lpips=psnr), 4)
         assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
@@ -253,11 +301,15 @@ def test_the_papers_figures_are_the_papers() -> None:
 def test_mlflow_gets_the_averages_that_exist_by_name() -> None:
     psnr = {"bicubic": [20.0, 30.0], "srgan": [INF, INF]}
     ratio = {"bicubic": [NAN, NAN], "srgan": [0.25, 0.75]}
-    assert as_metrics(summarise(table(psnr, high_frequency_ratio=ratio), 4)) == {
+    scores = table(psnr, high_frequency_ratio=ratio, st_lpips=ratio, identity_distance=ratio)
+    assert as_metrics(summarise(scores, 4)) == {
         "test.bicubic.psnr_y": {"value": 25.0, "step": 0},
         "test.bicubic.ssim_y": {"value": 0.5, "step": 0},
         "test.srgan.ssim_y": {"value": 0.5, "step": 0},
         "test.srgan.high_frequency_ratio": {"value": 0.5, "step": 0},
+        "test.srgan.st_lpips": {"value": 0.5, "step": 0},
+        "test.srgan.identity_distance": {"value": 0.5, "step": 0},
+        "test.srgan.identity_lost": {"value": 0.5, "step": 0},
     }
 
 

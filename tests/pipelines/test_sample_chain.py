@@ -68,7 +68,7 @@ def test_evaluation_json_is_as_agreed(finished: tuple[Project, Outcome]) -> None
     assert set(test["models"]) == {"bicubic", "srresnet", "srgan"}
     for model, metrics in test["models"].items():
         of_model = scores[scores["model"] == model]
-        for metric in ("psnr_y", "ssim_y"):
+        for metric in ("psnr_y", "ssim_y", "st_lpips"):
             assert metrics[metric] == pytest.approx(of_model[metric].mean())
     assert 20 < test["models"]["bicubic"]["psnr_y"] < 35
 
@@ -120,6 +120,8 @@ def test_mlflow_has_curves_and_final_metrics(finished: tuple[Project, Outcome], 
         "train_gan.discriminator_loss",
         "test.bicubic.psnr_y",
         "test.srgan.ssim_y",
+        "test.srgan.st_lpips",
+        "pretrain.val.st_lpips",
     ):
         assert metric in run.data.metrics
 
@@ -171,7 +173,7 @@ def evaluated(
     before = weights.read_bytes()
     yield project.kedro(
         "run", "--pipeline", "evaluate", "--params",
-        f"evaluate.faces_shown=2,evaluate.lpips=off,evaluate.benchmarks.own={folder}",
+        f"evaluate.faces_shown=2,evaluate.identity=off,evaluate.benchmarks.own={folder}",
     )  # fmt: skip
     assert weights.read_bytes() == before
     for path, content in histories.items():
@@ -195,7 +197,8 @@ def test_a_benchmark_is_scored_beside_the_test_split(
     evaluated.assert_success()
     evaluation = json.loads((project.path / "data/08_reporting/sample/evaluation.json").read_text())
     assert list(evaluation["sets"]) == ["test", "own"]
-    assert evaluation["lpips"] == {"available": False, "reason": "switched off by evaluate.lpips"}
+    reason = "switched off by evaluate.identity"
+    assert evaluation["identity"] == {"available": False, "reason": reason}
     own = evaluation["sets"]["own"]
     assert own["images"] == 2
     (skipped,) = own["skipped"]
@@ -206,6 +209,9 @@ def test_a_benchmark_is_scored_beside_the_test_split(
     for figures in own["models"].values():
         low, high = figures["ci95"]["psnr_y"]
         assert low < figures["psnr_y"] < high
+        assert figures["st_lpips"] > 0
+        assert figures["identity_distance"] is None
+    assert "ST-LPIPS" in evaluated.output
     assert "srgan - srresnet" in own["paired"]
     spectra = pd.read_csv(project.path / "data/08_reporting/sample/spectra.csv")
     assert set(spectra["set"]) == {"test", "own"}

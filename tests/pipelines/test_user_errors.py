@@ -1,5 +1,6 @@
 """Mistakes of a person's, told in one message before anything is done."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -76,12 +77,28 @@ def test_benchmarks_that_are_not_there_stop_the_chain_before_it_begins(
         assert not (project.path / "data/05_model_input").exists()
 
 
+def test_weights_of_a_metric_that_are_damaged_stop_a_stage_before_it_begins(
+    project: Project, tmp_path: Path
+) -> None:
+    weights = tmp_path / "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"cut short")
+    information = tmp_path / "stlpips_pytorch-0.0.2.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: stlpips_pytorch\nVersion: 0.0.2\n")
+    (information / "RECORD").write_text(f"{weights.relative_to(tmp_path).as_posix()},,\n")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    outcome = project.kedro("run", PYTHONPATH=paths)
+    outcome.assert_readable_error(str(weights), "are damaged", "pip install")
+    assert not (project.path / "data/05_model_input").exists()
+
+
 def test_bad_settings_of_the_evaluation_are_named_at_once(project: Project) -> None:
     outcome = project.kedro(
-        "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.lpips=maybe"
+        "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.identity=maybe"
     )
     outcome.assert_readable_error(
-        "a benchmark cannot be called test", "evaluate.lpips", "'auto', 'download' or 'off'"
+        "a benchmark cannot be called test", "evaluate.identity", "'auto', 'on' or 'off'"
     )
     assert not (project.path / "mlflow.db").exists()
 

@@ -41,13 +41,17 @@ def draw(
     ]
     lookup = scores[scores["set"] == "test"].set_index(["image", "model"])
     for model, enlarger in models.items():
-        captions = [
-            "{:.2f} dB / {:.3f}".format(*lookup.loc[(name, model), ["psnr_y", "ssim_y"]])
-            for name in names
-        ]
+        captions = [_caption(lookup.loc[[(name, model)]]) for name in names]
         columns.append((TITLES.get(model, model), enlarger(lr, pairs.scale), captions))
     columns.append(("HR (original)", hr, [""] * count))
     return _compose(columns)
+
+
+def _caption(row: pd.DataFrame) -> str:
+    """PSNR, SSIM and, of images that it can judge, ST-LPIPS."""
+    psnr, ssim, distance = row[["psnr_y", "ssim_y", "st_lpips"]].to_numpy(float)[0]
+    caption = f"{psnr:.2f} dB / {ssim:.3f}"
+    return caption if np.isnan(distance) else f"{caption} / {distance:.3f}"
 
 
 def _compose(columns: list[tuple[str, NDArray[np.uint8], list[str]]]) -> Image.Image:

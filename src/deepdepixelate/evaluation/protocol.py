@@ -5,10 +5,11 @@ from typing import Any
 from deepdepixelate.evaluation.spectrum import DEFINITION
 from deepdepixelate.imaging.metrics import PROTOCOL
 from deepdepixelate.imaging.shards import ShardedImages
+from deepdepixelate.metrics import identity, st_lpips
 
 
 def describe_protocol(
-    lr: ShardedImages, border: int | None, *, self_ensemble: bool = False
+    lr: ShardedImages, border: int | None, *, self_ensemble: bool = False, faces: bool = False
 ) -> dict[str, Any]:
     """The protocol of ``evaluation.json``.
 
@@ -16,11 +17,14 @@ def describe_protocol(
         lr: the LR images of the test split.
         border: pixels left out at each side; None for as many as the scale.
         self_ensemble: whether the generators' outputs are means over mirrored images.
+        faces: whether faces were recognised.
     """
     scale = lr.manifest.details["scale"]
     return {
         **PROTOCOL,
         "high_frequency_ratio": f"{DEFINITION}; averaged over images",
+        "st_lpips": st_lpips.DEFINITION,
+        **(identity.PROTOCOL if faces else {}),
         "ci95": "Student's t over images",
         "border": scale if border is None else border,
         "scale": scale,

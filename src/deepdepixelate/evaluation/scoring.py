@@ -11,11 +11,12 @@ from torch import nn
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.evaluation.perceptual_distance import PerceptualDistance
 from deepdepixelate.evaluation.spectrum import BINS, Spectrum, ring_frequencies, spectrum
 from deepdepixelate.imaging.metrics import psnr_y, ssim_y
 from deepdepixelate.imaging.resize import upscale
 from deepdepixelate.imaging.shards import ImageBatch
+from deepdepixelate.metrics.identity import Identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.folded import FoldedGenerator
 from deepdepixelate.models.inference import FlipEnsemble, enlarge
 from deepdepixelate.models.weights import Weights, build_generator
@@ -47,7 +48,8 @@ class Scores:
     Attributes:
         images: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB, infinite
             for identical images), ``ssim_y``, ``high_frequency_ratio`` (NaN where the original has
-            nothing there) and, where it can be had, ``lpips``.
+            nothing there), ``st_lpips`` (NaN for images too small for its network) and, where faces
+            are recognised, ``identity_distance`` (NaN where the original shows none).
         spectra: mean power spectra of luma: ``set``, ``model`` (``hr`` for the originals),
             ``frequency`` (cycles per pixel), ``power``.
     """
@@ -92,7 +94,8 @@ def score(
     *,
     batch_size: int,
     border: int | None,
-    perceptual: PerceptualDistance,
+    st_lpips: STLPIPS,
+    identity: Identity,
 ) -> Scores:
     """Score every model on every pair of every set, in memory for a few batches.
 
@@ -101,7 +104,8 @@ def score(
         models: by name.
         batch_size: images enlarged at a time.
         border: pixels left out at each side; None for as many as the scale.
-        perceptual: LPIPS, if there is.
+        st_lpips: the perceptual distance.
+        identity: the distance between faces, if there is.
 
     Raises:
         UserError: no image of a set can be scored.
@@ -109,7 +113,8 @@ def score(
     rows: list[dict[str, Any]] = []
     spectra: list[pd.DataFrame] = []
     for set_name, pairs in sets.items():
-        ruler = _Ruler(pairs.scale, pairs.scale if border is None else border, perceptual)
+        margin = pairs.scale if border is None else border
+        ruler = _Ruler(pairs.scale, margin, st_lpips, identity)
         mean = _MeanSpectra()
         enlarged = _enlarged(pairs, models, batch_size)
         with tqdm(total=len(pairs), desc=f"score {set_name}", unit="image") as progress:
@@ -153,24 +158,35 @@ class _Ruler:
 
     scale: int
     border: int
-    perceptual: PerceptualDistance
+    st_lpips: STLPIPS
+    identity: Identity
 
     def measure(self, enlarged: _Enlarged) -> _Measured:
         spectra = {ORIGINAL: spectrum(enlarged.hr, self.border, self.scale)}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for model, sr in enlarged.by_model.items():
             spectra[model] = spectrum(sr, self.border, self.scale)
-            row = {
-                "image": enlarged.image,
-                "model": model,
-                "psnr_y": float(psnr_y(sr, enlarged.hr, self.border)),
-                "ssim_y": float(ssim_y(sr, enlarged.hr, self.border)),
-                "high_frequency_ratio": spectra[model].high_frequency_ratio(spectra[ORIGINAL]),
-            }
-            if self.perceptual.measure is not None:
-                row["lpips"] = self.perceptual.measure(sr, enlarged.hr)
-            rows.append(row)
+            rows.append(
+                {
+                    "image": enlarged.image,
+                    "model": model,
+                    "psnr_y": float(psnr_y(sr, enlarged.hr, self.border)),
+                    "ssim_y": float(ssim_y(sr, enlarged.hr, self.border)),
+                    "high_frequency_ratio": spectra[model].high_frequency_ratio(spectra[ORIGINAL]),
+                }
+            )
+        for metric, distances in self._distances(enlarged).items():
+            for row, distance in zip(rows, distances, strict=True):
+                row[metric] = distance
         return _Measured(rows, spectra)
+
+    def _distances(self, enlarged: _Enlarged) -> dict[str, list[float]]:
+        """What networks say, a value each model: they look at the original once for all of them."""
+        images = list(enlarged.by_model.values())
+        distances = {"st_lpips": self.st_lpips.distances(images, enlarged.hr)}
+        if self.identity.measure is not None:
+            distances["identity_distance"] = self.identity.measure(images, enlarged.hr)
+        return distances
 
 
 @dataclass

@@ -14,10 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-METRICS = ("psnr_y", "ssim_y", "high_frequency_ratio", "lpips")
+from deepdepixelate.metrics.identity import ANOTHER_PERSON
+
+METRICS = ("psnr_y", "ssim_y", "high_frequency_ratio", "st_lpips", "identity_distance")
 """Columns of the scores, where there are such."""
 
-PAIRED = ("psnr_y", "ssim_y", "lpips")
+PAIRED = ("psnr_y", "ssim_y", "st_lpips", "identity_distance")
 """Metrics whose difference between two models means something for a single image."""
 
 CONFIDENCE = 0.95
@@ -49,7 +51,10 @@ def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
     """Averages over images, per set, as the ``sets`` of ``evaluation.json``.
 
     Identical images have an infinite PSNR: they are left out of that average, and counted as
-    ``identical``. A figure that does not exist is None.
+    ``identical``. Images that a metric cannot judge are left out of its average, and counted a set
+    and metric as ``not_available``. A figure that does not exist is None. Where faces were
+    recognised, ``faces_found`` counts them, and ``identity_lost`` is the share of them that a model
+    made another person's: their distance is beyond ``ANOTHER_PERSON``.
 
     Args:
         scores: a row an image and model, see ``scoring.Scores``.
@@ -71,6 +76,11 @@ def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
                 for first, second in combinations(models, 2)
             },
         }
+        without = {metric: int(table.isna().any(axis=1).sum()) for metric, table in tables.items()}
+        if "identity_distance" in tables:
+            entry["faces_found"] = entry["images"] - without["identity_distance"]
+        if unavailable := {metric: count for metric, count in without.items() if count}:
+            entry["not_available"] = unavailable
         if scale == PAPER_SCALE and (paper := PAPER.get(str(set_name).lower())):
             entry["paper"] = {model: paper[model] for model in models if model in paper}
         summary[str(set_name)] = entry
@@ -83,7 +93,7 @@ def as_metrics(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         f"{set_name}.{model}.{metric}": {"value": values[metric], "step": 0}
         for set_name, of_set in summary.items()
         for model, values in of_set["models"].items()
-        for metric in METRICS
+        for metric in (*METRICS, "identity_lost")
         if values.get(metric) is not None
     }
 
@@ -106,6 +116,9 @@ def _model(tables: Mapping[str, pd.DataFrame], model: str) -> dict[str, Any]:
     intervals: dict[str, Any] = {}
     for metric, table in tables.items():
         values[metric], intervals[metric] = mean_with_interval(table[model].to_numpy())
+    if values.setdefault("identity_distance", None) is not None:
+        distances = tables["identity_distance"][model].dropna()
+        values["identity_lost"] = float((distances > ANOTHER_PERSON).mean())
     identical = int(np.isposinf(tables["psnr_y"][model]).sum())
     return values | {"ci95": intervals} | ({"identical": identical} if identical else {})
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from deepdepixelate.metrics.identity import Mode
 from deepdepixelate.parameters.types import Count, Section
 
 
@@ -40,8 +41,8 @@ class EvaluateParameters(Section):
         device: auto, cpu, cuda, cuda:1, mps.
         self_ensemble: let generators enlarge each image and its mirror image, and score the mean.
         benchmarks: sets of images to score beside the test split, by name.
-        lpips: auto takes AlexNet's weights if they were downloaded before, download fetches them
-            (233 MB), off does without.
+        identity: how much of a person survives: auto recognises faces where the extra ``identity``
+            is installed, on insists, off does without.
     """
 
     batch_size: Count
@@ -51,12 +52,14 @@ class EvaluateParameters(Section):
     device: str
     self_ensemble: bool
     benchmarks: dict[SetName, BenchmarkFolders]
-    lpips: Literal["auto", "download", "off"]
+    identity: Mode
 
-    @field_validator("lpips", mode="before")
+    @field_validator("identity", mode="before")
     @classmethod
-    def _off_is_no_boolean(cls, lpips: Any) -> Any:
-        return "off" if lpips is False else lpips  # what YAML makes of a plain off
+    def _on_and_off_are_words(cls, identity: Any) -> Any:
+        if isinstance(identity, bool):  # what YAML makes of a plain on or off
+            return "on" if identity else "off"
+        return identity
 
     @field_validator("benchmarks")
     @classmethod

@@ -9,9 +9,10 @@ from PIL import Image
 from deepdepixelate import tracking
 from deepdepixelate.evaluation import comparison, scoring, statistics
 from deepdepixelate.evaluation.benchmarks import Benchmark
-from deepdepixelate.evaluation.perceptual_distance import find_perceptual_distance
 from deepdepixelate.evaluation.protocol import describe_protocol
 from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
+from deepdepixelate.metrics.identity import find_identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import EvaluateParameters
 from deepdepixelate.training.device import choose_compute
@@ -28,7 +29,7 @@ def score_images(
 
     Returns:
         The figures, a row an image and model; mean power spectra; and how the scoring went: what
-        was skipped and why, where it ran, how long it took, and whether there is LPIPS.
+        was skipped and why, where it ran, how long it took, and whether faces were recognised.
     """
     start = perf_counter()
     test = ImagePairs(hr_test, lr_test)
@@ -38,17 +39,18 @@ def score_images(
         for name, folders in parameters.benchmarks.items()
     }
     compute = choose_compute(parameters.device, "fp32")
-    perceptual = find_perceptual_distance(parameters.lpips, compute.device)
+    identity = find_identity(parameters.identity)
     scores = scoring.score(
         {"test": test, **benchmarks},
         models,
         batch_size=parameters.batch_size,
         border=parameters.border,
-        perceptual=perceptual,
+        st_lpips=STLPIPS(compute.device),
+        identity=identity,
     )
     course = {
         "skipped": {name: benchmark.skipped for name, benchmark in benchmarks.items()},
-        "lpips": perceptual.describe(),
+        "identity": identity.describe(),
         "device": str(compute),
         "seconds": round(perf_counter() - start, 1),
     }
@@ -70,9 +72,12 @@ def summarise_scores(
         sets[name]["skipped"] = skipped
     evaluation = {
         "protocol": describe_protocol(
-            lr_test, parameters.border, self_ensemble=parameters.self_ensemble
+            lr_test,
+            parameters.border,
+            self_ensemble=parameters.self_ensemble,
+            faces=course["identity"]["available"],
         ),
-        "lpips": course["lpips"],
+        "identity": course["identity"],
         "provenance": {
             **tracking.provenance(),
             "device": course["device"],
