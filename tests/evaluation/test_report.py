@@ -68,6 +68,8 @@ def scores(pictures: Mapping[str, NDArray[np.uint8]]) -> pd.DataFrame:
                 "psnr_y": psnr[index],
                 "ssim_y": ssim[index],
                 "high_frequency_ratio": 0.1 * (index + 1),
+                "st_lpips": 0.05 * (index + 1),
+                "identity_distance": 0.1 * index if index else math.nan,
             }
             for index, name in enumerate(NAMES)
         ]
@@ -103,6 +105,7 @@ def history(stage: str) -> pd.DataFrame:
             "learning_rate": 1e-4,
             "crops_per_second": 31.0,
             "val.psnr_y": np.where(updates % 500 == 0, 26 + updates / 2000, np.nan),
+            "val.st_lpips": np.where(updates % 500 == 0, 1 / updates, np.nan),
         }
     )
     if stage == "train_gan":
@@ -122,7 +125,14 @@ SETS: dict[str, Any] = {
                 "psnr_y": 27.1234,
                 "ssim_y": 0.81234,
                 "high_frequency_ratio": 0.061,
-                "ci95": {"psnr_y": [26.5, 27.75], "ssim_y": [0.8, 0.82]},
+                "st_lpips": 0.3204,
+                "identity_distance": 0.3791,
+                "identity_lost": 0.25,
+                "ci95": {
+                    "psnr_y": [26.5, 27.75],
+                    "ssim_y": [0.8, 0.82],
+                    "st_lpips": [0.3, 0.34],
+                },
             },
             "srresnet": {
                 "psnr_y": 27.9,
@@ -137,9 +147,12 @@ SETS: dict[str, Any] = {
             "srresnet - bicubic": {
                 "psnr_y": {"mean": 0.78, "ci95": [0.5, 1.06], "wins": 0.957},
                 "ssim_y": {"mean": 0.0277, "ci95": [0.02, 0.03], "wins": 1.0},
+                "st_lpips": {"mean": -0.19, "ci95": [-0.2, -0.18], "wins": 0.0},
             },
             "srgan - srresnet": {"psnr_y": {"mean": -1.0, "ci95": [-1.2, -0.8], "wins": 0.0}},
         },
+        "faces_found": 6,
+        "not_available": {"st_lpips": 2, "identity_distance": 1},
     },
     "set5": {
         "images": 4,
@@ -166,7 +179,7 @@ EVALUATION: dict[str, Any] = {
         "seconds": 12.34,
     },
     "sets": SETS,
-    "lpips": {"available": False, "reason": "the weights of AlexNet could not be had"},
+    "identity": {"available": True},
 }
 
 
@@ -254,7 +267,7 @@ def visit(
 def test_opens_from_a_file_without_asking_anybody(visit: Visit) -> None:
     visit.assert_sound()
     assert visit.page.title() == "An evaluation"
-    assert visit.page.locator("svg.chart").count() == 2 + 2 + 3 + 5
+    assert visit.page.locator("svg.chart").count() == 4 + 2 + 4 + 6
     assert "not evidence of anybody's identity" in visit.text()
 
 
@@ -275,8 +288,13 @@ def test_every_mean_stands_with_its_interval_and_its_gain(visit: Visit) -> None:
     assert rows["SRResNet"]["High-frequency energy"] == "43 %"
     assert rows["SRGAN"]["PSNR over bicubic"] == "-0.22 dB"
     assert rows["SRGAN"]["High-frequency energy"] == "not available"
-    assert "LPIPS" not in rows["SRGAN"]
-    assert "LPIPS: not available (the weights of AlexNet could not be had)." in visit.text()
+    assert rows["bicubic"]["ST-LPIPS"] == "0.320 [0.300, 0.340]"
+    assert rows["SRGAN"]["ST-LPIPS"] == "not available"
+    assert rows["bicubic"]["Identity distance"] == "0.379"
+    assert rows["bicubic"]["Identity lost"] == "25.0 %"
+    assert "Found were 6 faces." in visit.text("#results")
+    assert "Not available for 2 of the images: too small for the network." in visit.text("#results")
+    assert "different people are 0.85 apart" in visit.text("#reading")
     assert "SRResNet: 2 identical to the original" in visit.text("#results")
 
 
@@ -293,6 +311,8 @@ def test_paired_differences_have_their_share_of_images(visit: Visit) -> None:
     assert rows["SRResNet - bicubic"]["PSNR"] == "+0.78 dB [+0.50, +1.06]"
     assert rows["SRResNet - bicubic"]["Images of higher PSNR"] == "96 %"
     assert rows["SRGAN - SRResNet"]["PSNR"] == "-1.00 dB [-1.20, -0.80]"
+    assert rows["SRResNet - bicubic"]["ST-LPIPS"] == "-0.190 [-0.200, -0.180]"
+    assert "the lower one is the better one" in visit.text("#results")
     assert rows["SRGAN - SRResNet"]["SSIM"] == "not available"
 
 
@@ -436,7 +456,7 @@ def test_hostile_names_are_text(
                 "skipped": [{"image": HOSTILE, "reason": HOSTILE}],
             },
         },
-        "lpips": {"available": False, "reason": HOSTILE},
+        "identity": {"available": False, "reason": HOSTILE},
     }
     renamed = SPECTRA.replace({"set": {"test": HOSTILE}, "model": {"srgan": HOSTILE}})
     html = a_report(evaluation, scores=hostile, spectra=renamed, examples=[face], title=HOSTILE)
@@ -476,7 +496,8 @@ def test_what_is_missing_is_said_and_nothing_is_made_up(
     assert set(rows["SRResNet"].values()) == {"SRResNet", "not available"}
     for sentence in (
         "no record of the training beside the weights",
-        "LPIPS: not available (it was not measured).",
+        "ST-LPIPS: not available, for the images are too small",
+        "Identity: not available (it was not measured).",
         "no power spectra were measured",
         "no face could be ranked",
         "The protocol is not available",
@@ -500,19 +521,20 @@ def test_one_image_and_values_that_are_no_numbers(
 ) -> None:
     name = examples[0].image
     one = scores[scores["image"] == name].copy()
-    one["lpips"] = [0.4, math.nan, 0.2]
+    one["st_lpips"] = [0.4, math.nan, 0.2]
     one["psnr_y"] = [30.0, math.inf, math.nan]
     entry = {
         "images": 1,
+        "faces_found": 0,
         "models": {
-            "bicubic": {"psnr_y": 30.0, "ssim_y": 0.9, "lpips": 0.4, "ci95": {"psnr_y": None}},
-            "srresnet": {"psnr_y": math.inf, "ssim_y": 1.0, "lpips": math.nan, "identical": 1},
+            "bicubic": {"psnr_y": 30.0, "ssim_y": 0.9, "st_lpips": 0.4, "ci95": {"psnr_y": None}},
+            "srresnet": {"psnr_y": math.inf, "ssim_y": 1.0, "st_lpips": math.nan, "identical": 1},
             "srgan": {"psnr_y": None, "ssim_y": math.nan},
         },
         "paired": {"srresnet - bicubic": {"psnr_y": {"mean": None, "ci95": None, "wins": 1.0}}},
     }
     html = a_report(
-        {"sets": {"test": entry}, "lpips": {"available": True}},
+        {"sets": {"test": entry}, "identity": {"available": True}},
         scores=one,
         histories=NO_HISTORIES,
         examples=examples[:1],
@@ -521,9 +543,10 @@ def test_one_image_and_values_that_are_no_numbers(
     visit.assert_sound()
     rows = visit.table("Test split, 1 image")
     assert rows["SRResNet"]["PSNR"] == "∞ dB"
-    assert rows["bicubic"]["LPIPS"] == "0.4000"
-    assert rows["SRResNet"]["LPIPS"] == rows["SRGAN"]["SSIM"] == "not available"
-    assert "LPIPS 0.2000" in visit.text("article.face")
+    assert rows["bicubic"]["ST-LPIPS"] == "0.400"
+    assert rows["SRResNet"]["ST-LPIPS"] == rows["SRGAN"]["SSIM"] == "not available"
+    assert "ST-LPIPS 0.200" in visit.text("article.face")
+    assert "Identity: not available (no face was found)." in visit.text()
     assert "nan" not in visit.text().lower().split()
     visit.context.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepdepixelate.evaluation.charts import Line, color_of, histogram, line_chart
-from deepdepixelate.evaluation.tables import set_title, title_of
+from deepdepixelate.evaluation.wording import METRICS, set_title, title_of
 
 STAGES = {"pretrain": "SRResNet: pretraining", "train_gan": "SRGAN: adversarial training"}
 
@@ -34,6 +34,7 @@ class _Curve:
 def _common_curves(color: str) -> list[_Curve]:
     return [
         _Curve("Validation PSNR", "PSNR / dB", {"val.psnr_y": ("validation", color)}),
+        _Curve("Validation ST-LPIPS", "ST-LPIPS", {"val.st_lpips": ("validation", color)}),
         _Curve("Learning rate", "learning rate", {"learning_rate": ("learning rate", color)}),
     ]
 
@@ -68,12 +69,10 @@ _CURVES = {
 
 
 def distribution(name: str, scores: pd.DataFrame, models: Sequence[str]) -> dict[str, Any]:
-    """Histograms of a set's PSNR and of its gain over bicubic, a model each."""
+    """Histograms of a set's PSNR, its gain over bicubic and what networks say, a model each."""
     of_set = scores[scores["set"] == name]
-    psnr = {
-        model: of_set[of_set["model"] == model].set_index("image")["psnr_y"].astype(float)
-        for model in models
-    }
+    of_models = {model: of_set[of_set["model"] == model].set_index("image") for model in models}
+    psnr = {model: of_model["psnr_y"].astype(float) for model, of_model in of_models.items()}
     title = set_title(name)
     key = f"set-{list(dict.fromkeys(scores['set'])).index(name) if len(of_set) else 'none'}"
     return {
@@ -96,6 +95,23 @@ def distribution(name: str, scores: pd.DataFrame, models: Sequence[str]) -> dict
             x_label="PSNR gain over bicubic / dB",
             zero=True,
         ),
+        "distances": [
+            (METRICS[metric].title, drawing)
+            for metric in ("st_lpips", "identity_distance")
+            if metric in of_set
+            and (
+                drawing := histogram(
+                    f"{key}-{metric}",
+                    {
+                        title_of(model): (color_of(model, models), of_model[metric].astype(float))
+                        for model, of_model in of_models.items()
+                    },
+                    description=f"Histogram of the {METRICS[metric].title} of the images of "
+                    f"{title}, a line for each model.",
+                    x_label=METRICS[metric].title,
+                )
+            )
+        ],
     }
 
 

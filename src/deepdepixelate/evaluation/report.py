@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from deepdepixelate.evaluation import figures, tables
+from deepdepixelate.evaluation import figures, tables, wording
 from deepdepixelate.evaluation.charts import color_of
 from deepdepixelate.evaluation.inline_svg import COLORS
 from deepdepixelate.evaluation.strips import (
@@ -23,13 +23,16 @@ from deepdepixelate.evaluation.strips import (
     choose_examples,
     data_uri,
 )
+from deepdepixelate.metrics.identity import ANOTHER_PERSON, DIFFERENT_PEOPLE
 
 __all__ = ["Example", "choose_examples", "render"]
 
 _PROTOCOL_TITLES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
-    "lpips": "LPIPS",
+    "st_lpips": "ST-LPIPS",
+    "identity_distance": "Identity distance",
+    "identity_lost": "Identity lost",
     "high_frequency_ratio": "High-frequency energy",
 }
 
@@ -49,7 +52,8 @@ def render(
     Args:
         evaluation: as in ``evaluation.json``; any part but ``sets`` may be missing.
         scores: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB),
-            ``ssim_y``, perhaps ``high_frequency_ratio`` and ``lpips``.
+            ``ssim_y``, perhaps ``high_frequency_ratio``, ``st_lpips`` and
+            ``identity_distance``.
         spectra: ``set``, ``model`` (``hr`` for the original), ``frequency`` (cycles per pixel),
             ``power``; may be empty.
         histories: by stage (``pretrain``, ``train_gan``) the record of the training; may be empty.
@@ -60,7 +64,7 @@ def render(
     Returns:
         An HTML document.
     """
-    sets = tables.part(evaluation, "sets")
+    sets = wording.part(evaluation, "sets")
     scale = _scale(evaluation, examples)
     models = list(dict.fromkeys(scores["model"]))
     environment = Environment(
@@ -76,9 +80,11 @@ def render(
         subtitle=subtitle,
         colors=COLORS,
         cards=_cards(sets, models),
-        card_title=tables.set_title(_card_set(sets) or ""),
-        results=[_result(name, sets, tables.part(evaluation, "lpips")) for name in sets],
+        card_title=wording.set_title(_card_set(sets) or ""),
+        results=[_result(name, sets, wording.part(evaluation, "identity")) for name in sets],
         faces=[_face(example, scores) for example in examples],
+        different_people=DIFFERENT_PEOPLE,
+        another_person=ANOTHER_PERSON,
         distributions=[figures.distribution(name, scores, models) for name in sets],
         powers=figures.powers(spectra, models, scale),
         scale=scale,
@@ -88,7 +94,7 @@ def render(
         skipped=tables.skipped(sets),
         protocol=[
             (_PROTOCOL_TITLES.get(name, name.replace("_", " ").capitalize()), _text(value))
-            for name, value in tables.part(evaluation, "protocol").items()
+            for name, value in wording.part(evaluation, "protocol").items()
         ],
         provenance=_provenance(evaluation),
     )
@@ -105,35 +111,35 @@ def _card_set(sets: Mapping[str, Any]) -> str | None:
 
 def _cards(sets: Mapping[str, Any], models: Sequence[str]) -> list[dict[str, Any]]:
     """A model's main figures at a glance."""
-    entry = tables.part(sets, _card_set(sets) or "")
+    entry = wording.part(sets, _card_set(sets) or "")
     cards = []
-    for model, values in tables.part(entry, "models").items():
+    for model, values in wording.part(entry, "models").items():
         lines = []
         if model != "bicubic":
             gain, _ = tables.gain_over_bicubic(entry, model, "psnr_y")
-            wins = tables.part(entry, "paired", f"{model} - bicubic", "psnr_y").get("wins")
-            if tables.is_number(gain):
-                lines.append(f"{tables.METRICS['psnr_y'].difference(gain)} over bicubic")
-            if tables.is_number(wins):
-                lines.append(f"above bicubic on {tables.percent(wins)} of images")
-        for metric in tables.metrics_of(tables.part(entry, "models"))[1:]:
-            writer = tables.METRICS[metric]
-            lines.append(f"{writer.title} {writer.write(tables.part(values).get(metric))}")
+            wins = wording.part(entry, "paired", f"{model} - bicubic", "psnr_y").get("wins")
+            if wording.is_number(gain):
+                lines.append(f"{wording.METRICS['psnr_y'].difference(gain)} over bicubic")
+            if wording.is_number(wins):
+                lines.append(f"above bicubic on {wording.percent(wins)} of images")
+        for metric in tables.metrics_of(wording.part(entry, "models"))[1:]:
+            writer = wording.METRICS[metric]
+            lines.append(f"{writer.title} {writer.write(wording.part(values).get(metric))}")
         cards.append(
             {
-                "title": tables.title_of(model),
+                "title": wording.title_of(model),
                 "color": color_of(model, models),
-                "psnr": tables.METRICS["psnr_y"].write(tables.part(values).get("psnr_y")),
+                "psnr": wording.METRICS["psnr_y"].write(wording.part(values).get("psnr_y")),
                 "lines": lines,
             }
         )
     return cards
 
 
-def _result(name: str, sets: Mapping[str, Any], lpips: Mapping[str, Any]) -> dict[str, Any]:
-    entry = tables.part(sets, name)
+def _result(name: str, sets: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+    entry = wording.part(sets, name)
     return {
-        "headline": tables.headline(name, entry, lpips),
+        "headline": tables.headline(name, entry, identity),
         "paired": tables.paired(name, entry),
     }
 
@@ -141,7 +147,7 @@ def _result(name: str, sets: Mapping[str, Any], lpips: Mapping[str, Any]) -> dic
 def _face(example: Example, scores: pd.DataFrame) -> dict[str, Any]:
     """An example's pictures, each whole and in part, and its scores."""
     of_face = scores[(scores["set"] == "test") & (scores["image"] == example.image)]
-    metrics = [metric for metric in tables.METRICS if metric in of_face]
+    metrics = [metric for metric in wording.METRICS if metric in of_face]
     measured: dict[str, dict[str, float]] = {
         str(model): {metric: float(of_model[metric].iloc[0]) for metric in metrics}
         for model, of_model in of_face.groupby("model", sort=False)
@@ -150,14 +156,14 @@ def _face(example: Example, scores: pd.DataFrame) -> dict[str, Any]:
     height, width, _ = example.hr.shape
     columns = [("lr", "LR input", example.lr, window.cut(example.lr, example.scale))]
     for model, image in example.enlarged.items():
-        columns.append((model, tables.title_of(model), image, window.cut(image)))
+        columns.append((model, wording.title_of(model), image, window.cut(image)))
     columns.append(("hr", "HR original", example.hr, window.cut(example.hr)))
     psnr = [measured.get(model, {}).get("psnr_y") for model in ("srresnet", "bicubic")]
     gain = psnr[0] - psnr[1] if psnr[0] is not None and psnr[1] is not None else None
     return {
         "image": example.image,
         "role": example.role,
-        "gain": tables.METRICS["psnr_y"].difference(gain),
+        "gain": wording.METRICS["psnr_y"].difference(gain),
         "width": width,
         "height": height,
         "mark": {
@@ -181,14 +187,14 @@ def _face(example: Example, scores: pd.DataFrame) -> dict[str, Any]:
 
 def _captions(measured: Mapping[str, float]) -> list[str]:
     return [
-        ("" if metric in ("psnr_y", "ssim_y") else f"{tables.METRICS[metric].title} ")
-        + tables.METRICS[metric].write(value)
+        ("" if metric in ("psnr_y", "ssim_y") else f"{wording.METRICS[metric].title} ")
+        + wording.METRICS[metric].write(value)
         for metric, value in measured.items()
     ]
 
 
 def _scale(evaluation: Mapping[str, Any], examples: Sequence[Example]) -> int | None:
-    stated = str(tables.part(evaluation, "protocol").get("scale"))
+    stated = str(wording.part(evaluation, "protocol").get("scale"))
     if stated.isdigit() and int(stated) > 0:
         return int(stated)
     return examples[0].scale if examples else None
@@ -196,7 +202,7 @@ def _scale(evaluation: Mapping[str, Any], examples: Sequence[Example]) -> int | 
 
 def _text(value: Any) -> str:
     if value is None or value == "":
-        return tables.MISSING
+        return wording.MISSING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -211,8 +217,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 def _provenance(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Where the figures come from, in groups: this evaluation, the data, each network."""
-    provenance = dict(tables.part(evaluation, "provenance"))
-    weights, data = tables.part(provenance, "weights"), provenance.pop("data", None)
+    provenance = dict(wording.part(evaluation, "provenance"))
+    weights, data = wording.part(provenance, "weights"), provenance.pop("data", None)
     provenance.pop("weights", None)
     seconds = provenance.pop("seconds", None)
     groups: dict[str, Mapping[str, Any]] = {
@@ -221,10 +227,10 @@ def _provenance(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             "git_commit": None,
             "device": None,
             **provenance,
-            "duration": f"{seconds:.1f} s" if tables.is_number(seconds) else None,
+            "duration": f"{seconds:.1f} s" if wording.is_number(seconds) else None,
         },
-        "Test data (SHA-256)": {"hr": None, "lr": None, **tables.part({"data": data}, "data")},
+        "Test data (SHA-256)": {"hr": None, "lr": None, **wording.part({"data": data}, "data")},
     }
     for name in weights:
-        groups[f"{tables.title_of(name)}: weights and training"] = tables.part(weights, name)
+        groups[f"{wording.title_of(name)}: weights and training"] = wording.part(weights, name)
     return [{"title": title, "rows": list(_flat(group).items())} for title, group in groups.items()]

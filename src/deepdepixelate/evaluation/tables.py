@@ -1,20 +1,24 @@
 """The report's tables: which figure stands where, and what is said of one that is not there."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 import pandas as pd
 
-from deepdepixelate.evaluation.comparison import TITLES
+from deepdepixelate.evaluation.wording import (
+    METRICS,
+    MINUS,
+    MISSING,
+    is_number,
+    part,
+    percent,
+    set_title,
+    title_of,
+)
 
-MISSING = "not available"
 WORST_SHOWN = 5
 SKIPPED_SHOWN = 50
-
-_SET_TITLES = {"test": "Test split", "set5": "Set5", "set14": "Set14", "bsd100": "BSD100"}
-_MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -42,74 +46,6 @@ class Table:
     notes: Sequence[str] = field(default=())
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is called and written."""
-
-    title: str
-    unit: str
-    digits: int
-    factor: float = 1.0
-
-    def write(self, value: Any) -> str:
-        """A value with its unit."""
-        return _with_unit(self._number(value), self.unit)
-
-    def difference(self, value: Any) -> str:
-        """A difference with its sign and unit."""
-        return _with_unit(self._number(value, signed=True), self.unit)
-
-    def interval(self, bounds: Any, *, signed: bool = False) -> str:
-        """``[low, high]``, or nothing where there is no interval."""
-        if not isinstance(bounds, Sequence) or len(bounds) != 2:
-            return ""
-        low, high = (self._number(bound, signed=signed) for bound in bounds)
-        return "" if MISSING in (low, high) else f"[{low}, {high}]"
-
-    def _number(self, value: Any, *, signed: bool = False) -> str:
-        if not is_number(value):
-            return MISSING
-        if math.isinf(value):
-            return "∞" if value > 0 else f"{_MINUS}∞"
-        written = f"{value * self.factor:{'+' if signed else ''}.{self.digits}f}"
-        return written.replace("-", _MINUS)
-
-
-METRICS = {
-    "psnr_y": Metric("PSNR", "dB", 2),
-    "ssim_y": Metric("SSIM", "", 4),
-    "high_frequency_ratio": Metric("High-frequency energy", "%", 0, 100.0),
-    "lpips": Metric("LPIPS", "", 4),
-}
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether this is a figure, finite or not, rather than nothing."""
-    return isinstance(value, int | float) and not math.isnan(value)
-
-
-def percent(share: Any) -> str:
-    """A share of 1 as per cent."""
-    return f"{100 * share:.0f} %" if is_number(share) else MISSING
-
-
-def title_of(model: str) -> str:
-    """A model's name as people write it."""
-    return TITLES.get(model, model)
-
-
-def set_title(name: str) -> str:
-    """A set's name as people write it."""
-    return _SET_TITLES.get(name.lower(), name)
-
-
-def part(value: Any, *path: str) -> Mapping[str, Any]:
-    """The object at a path inside objects; an empty one where there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
 def metrics_of(models: Mapping[str, Any]) -> list[str]:
     """The metrics that any model has a figure of; PSNR and SSIM always."""
     return [
@@ -131,7 +67,7 @@ def gain_over_bicubic(entry: Mapping[str, Any], model: str, metric: str) -> tupl
     return own - baseline, None
 
 
-def headline(name: str, entry: Mapping[str, Any], lpips: Mapping[str, Any]) -> Table:
+def headline(name: str, entry: Mapping[str, Any], identity: Mapping[str, Any]) -> Table:
     """A row a model: each metric's mean, its interval, and beside them the paper's figures."""
     models, paper = part(entry, "models"), part(entry, "paper")
     metrics = metrics_of(models)
@@ -153,7 +89,7 @@ def headline(name: str, entry: Mapping[str, Any], lpips: Mapping[str, Any]) -> T
     images = entry.get("images")
     caption = f"{set_title(name)}, {images if images is not None else 'unknown number of'} "
     caption += "image" if images == 1 else "images"
-    return Table(caption, head, rows, _notes(models, metrics, bool(paper), lpips))
+    return Table(caption, head, rows, _notes(entry, metrics, identity))
 
 
 def _figures(entry: Mapping[str, Any], model: str, metric: str) -> list[Cell]:
@@ -170,9 +106,9 @@ def _figures(entry: Mapping[str, Any], model: str, metric: str) -> list[Cell]:
 
 
 def _notes(
-    models: Mapping[str, Any], metrics: Sequence[str], paper: bool, lpips: Mapping[str, Any]
+    entry: Mapping[str, Any], metrics: Sequence[str], identity: Mapping[str, Any]
 ) -> list[str]:
-    notes = []
+    models, notes = part(entry, "models"), []
     if any(part(models, model, "ci95").get(metric) for model in models for metric in metrics):
         notes.append("In brackets: the 95 % confidence interval of the mean over images.")
     else:
@@ -191,17 +127,40 @@ def _notes(
             "High-frequency energy: not available, for no original has any above the Nyquist "
             "frequency of its LR image, or it was not measured."
         )
-    if "lpips" in metrics:
-        notes.append("LPIPS: a distance between deep features; lower is closer.")
-    else:
-        reason = lpips.get("reason") or "it was not measured"
-        notes.append(f"LPIPS: not available ({str(reason).rstrip('.')}).")
-    if paper:
+    notes += [_note_on_st_lpips(entry, metrics), _note_on_identity(entry, metrics, identity)]
+    if part(entry, "paper"):
         notes.append(
             "In the paper: Ledig et al., arXiv 1609.04802, table 2; networks trained on other "
             "data, and an implementation of SSIM that differs from ours, so SSIM does not compare."
         )
     return notes
+
+
+def _note_on_st_lpips(entry: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    if "st_lpips" not in metrics:
+        return (
+            "ST-LPIPS: not available, for the images are too small for its network, or it was not "
+            "measured."
+        )
+    note = "ST-LPIPS: how different two images look, by the features of a network; lower is closer."
+    if too_small := part(entry, "not_available").get("st_lpips"):
+        note += f" Not available for {too_small} of the images: too small for the network."
+    return note
+
+
+def _note_on_identity(
+    entry: Mapping[str, Any], metrics: Sequence[str], identity: Mapping[str, Any]
+) -> str:
+    if "identity_distance" in metrics:
+        return (
+            "Identity: how far an enlarged face is from the original in the eyes of a face "
+            "recognition network; lower is closer. Lost is the share of faces that it would take "
+            f"for another person's. Found were {entry.get('faces_found')} faces."
+        )
+    reason = identity.get("reason") or "it was not measured"
+    if entry.get("faces_found") == 0:
+        reason = "no face was found"
+    return f"Identity: not available ({str(reason).rstrip('.')})."
 
 
 def paired(name: str, entry: Mapping[str, Any]) -> Table | None:
@@ -215,7 +174,7 @@ def paired(name: str, entry: Mapping[str, Any]) -> Table | None:
         head += [METRICS[metric].title, f"Images of higher {METRICS[metric].title}"]
     rows = []
     for pair in pairs:
-        row = [Cell(f" {_MINUS} ".join(title_of(model) for model in pair.split(" - ")))]
+        row = [Cell(f" {MINUS} ".join(title_of(model) for model in pair.split(" - ")))]
         for metric in metrics:
             values, writer = part(pairs, pair, metric), METRICS[metric]
             interval = writer.interval(values.get("ci95"), signed=True)
@@ -225,8 +184,9 @@ def paired(name: str, entry: Mapping[str, Any]) -> Table | None:
     notes = [
         "An interval without zero: a difference that other images like these would likely show."
     ]
-    if "lpips" in metrics:
-        notes.append("A lower LPIPS is the better one.")
+    lower = [METRICS[each].title for each in ("st_lpips", "identity_distance") if each in metrics]
+    if lower:
+        notes.append(f"Of {' and '.join(lower)}, the lower one is the better one.")
     return Table(f"{set_title(name)}: one model against another", head, rows, notes)
 
 
@@ -279,7 +239,3 @@ def skipped(sets: Mapping[str, Any]) -> Table | None:
     more = len(left_out) - len(rows)
     notes = [f"And {more} more, which evaluation.json lists."] if more else []
     return Table("Images that were not scored", ["Set", "Image", "Reason"], rows, notes)
-
-
-def _with_unit(number: str, unit: str) -> str:
-    return number if number == MISSING or not unit else f"{number}\N{NO-BREAK SPACE}{unit}"
