@@ -179,7 +179,10 @@ class SummaryHooks:
 def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    caption = "± 95 % confidence; detail: high-frequency energy, of the original's"
+    caption = (
+        "± 95 % confidence; detail: high-frequency energy, of the original's; "
+        "ST-LPIPS and identity: lower is better"
+    )
     tables = []
     for set_name, of_set in evaluation["sets"].items():
         border = evaluation["protocol"]["border"]
