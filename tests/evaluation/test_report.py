@@ -292,7 +292,7 @@ def test_every_mean_stands_with_its_interval_and_its_gain(visit: Visit) -> None:
     assert rows["SRGAN"]["ST-LPIPS"] == "not available"
     assert rows["bicubic"]["Identity distance"] == "0.379"
     assert rows["bicubic"]["Identity lost"] == "25.0 %"
-    assert "Found were 6 faces." in visit.text("#results")
+    assert "6 faces were found." in visit.text("#results")
     assert "Not available for 2 of the images: too small for the network." in visit.text("#results")
     assert "different people are 0.85 apart" in visit.text("#reading")
     assert "SRResNet: 2 identical to the original" in visit.text("#results")

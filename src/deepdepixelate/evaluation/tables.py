@@ -155,7 +155,7 @@ def _note_on_identity(
         return (
             "Identity: how far an enlarged face is from the original in the eyes of a face "
             "recognition network; lower is closer. Lost is the share of faces that it would take "
-            f"for another person's. Found were {entry.get('faces_found')} faces."
+            f"for another person's. {entry.get('faces_found')} faces were found."
         )
     reason = identity.get("reason") or "it was not measured"
     if entry.get("faces_found") == 0:
