@@ -70,7 +70,11 @@ def test_evaluation_json_is_as_agreed(finished: tuple[Project, Outcome]) -> None
         of_model = scores[scores["model"] == model]
         for metric in ("psnr_y", "ssim_y", "st_lpips"):
             assert metrics[metric] == pytest.approx(of_model[metric].mean())
+        assert {"high_frequency_ratio", "identity_distance"} <= set(metrics)
     assert 20 < test["models"]["bicubic"]["psnr_y"] < 35
+    if evaluation["identity"]["available"]:
+        found = scores[scores["identity_distance"].notna()]
+        assert test["faces_found"] == found["image"].nunique()
 
 
 def test_datasets_have_their_manifests(finished: tuple[Project, Outcome]) -> None:
