@@ -105,17 +105,18 @@ def load_trunk(trunk: Trunk) -> ShiftTolerantTrunk:
 
 
 def _filled_trunk(trunk: Trunk, weights: Mapping[str, Tensor], path: Path) -> ShiftTolerantTrunk:
-    network = ShiftTolerantTrunk(trunk)
+    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced anyway
+        network = ShiftTolerantTrunk(trunk)
     stored = [name for name in weights if name.startswith("net.")]
     own = [name for name in network.state_dict() if name.startswith("slices.")]
     try:
         named = {ours: weights[theirs] for ours, theirs in zip(own, stored, strict=True)}
         named["shift"] = weights["scaling_layer.shift"]
         named["scale"] = weights["scaling_layer.scale"]
-        network.load_state_dict(named)
+        network.load_state_dict(named, assign=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise _damaged(path, "it holds another network") from error
-    return network
+    return network.requires_grad_(False)
 
 
 def _path(trunk: Trunk) -> Path:
