@@ -46,3 +46,10 @@ def test_params_alone_are_as_given(options: dict[str, Any]) -> None:
     outcome = CliRunner().invoke(cli, ["run", "--params", "train_gan.updates=9"])
     assert outcome.exit_code == 0, outcome.output
     assert options["params"] == {"train_gan": {"updates": 9}}
+
+
+def test_a_runner_of_many_processes_is_refused(options: dict[str, Any]) -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--runner", "ParallelRunner"])
+    assert outcome.exit_code == 1
+    assert "ParallelRunner cannot run this project" in outcome.output
+    assert not options

@@ -19,6 +19,7 @@ def cli() -> None:
 class _KedroRun(ReadableErrors):
     def invoke(self, ctx: click.Context) -> Any:
         _check_pipeline_names(ctx.params)
+        _check_runner(ctx.params)
         _add_params_of_the_file(ctx)
         return super().invoke(ctx)
 
@@ -31,6 +32,15 @@ class _KedroRun(ReadableErrors):
 
         if mlflow.active_run() is not None:
             mlflow.end_run("KILLED")
+
+
+def _check_runner(options: dict[str, Any]) -> None:
+    """Refuse what Kedro fails at later: datasets of MLflow do not go to other processes."""
+    if "ParallelRunner" in (options["runner"] or ""):
+        raise click.ClickException(
+            "ParallelRunner cannot run this project: MLflow's record does not reach other "
+            "processes. Leave --runner out: a training uses all cores, or GPUs, by itself."
+        )
 
 
 def _add_params_of_the_file(ctx: click.Context) -> None:

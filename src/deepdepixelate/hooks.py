@@ -83,6 +83,15 @@ class PreflightHooks:
                 check_benchmarks(settings.benchmarks)
                 find_identity(settings.identity)
 
+    @hook_impl(tryfirst=True)
+    def before_node_run(self, is_async: bool) -> None:
+        """Raise UserError where data would be saved on threads that know no MLflow run."""
+        if is_async:
+            raise UserError(
+                "--async cannot be used here: an MLflow run belongs to one thread, and metrics "
+                "saved on others would be lost. Run the same command without it."
+            )
+
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
     place = _path(catalog, name)

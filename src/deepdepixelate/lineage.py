@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,13 @@ import numpy as np
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
-from mlflow.entities import LoggedModelInput, Metric
+from mlflow.entities import LifecycleStage, LoggedModelInput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.types import Schema, TensorSpec
 
 from deepdepixelate.evaluation.benchmarks import hr_folder
 from deepdepixelate.imaging.photographs import image_files
 from deepdepixelate.imaging.shards import ImagePairs
-
-logger = logging.getLogger(__name__)
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
 """What MLflow calls the use of each split."""
@@ -98,56 +95,52 @@ def log_input(images: ImageSet, context: str) -> None:
     mlflow.log_input(images, context=context)
 
 
-def link_weights(relation: str, weights: Mapping[str, Mapping[str, Any]]) -> None:
+def link_weights(relation: str, weights: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Tag the active run with the weights that it uses and the runs that made them.
 
-    Tags: ``<relation>.<name>.digest``, and ``<relation>.<name>.run`` where another run made them.
-    Their models become the active run's inputs, as far as that run is in this tracking store.
+    Tags: ``<relation>.<name>.digest``, and ``<relation>.<name>.run`` where another run made them
+    that is in this tracking store: those of the packaged weights, say, are not. Their models become
+    the active run's inputs.
 
     Args:
         relation: ``evaluates`` or ``starts_from``.
         weights: by name their ``digest`` and ``mlflow_run_id`` (which may be None or missing).
+
+    Returns:
+        By name, the runs that were linked.
     """
     run = mlflow.active_run()
     if run is None:
-        return
+        return {}
     tags = {f"{relation}.{name}.digest": origin["digest"] for name, origin in weights.items()}
-    makers = {name: str(origin["mlflow_run_id"]) for name, origin in _made_elsewhere(run, weights)}
+    makers = {
+        name: str(maker)
+        for name, origin in weights.items()
+        if (maker := origin.get("mlflow_run_id")) not in (None, run.info.run_id)
+        and _is_here(str(maker))
+    }
     tags |= {f"{relation}.{name}.run": maker for name, maker in makers.items()}
     if makers:
         tags["mlflow.note.content"] = _describe(relation, makers, run.info.experiment_id)
     mlflow.set_tags(tags)
     for name, maker in makers.items():
         _add_model(run.info.run_id, name, maker)
+    return makers
 
 
 def link_evaluation(weights: Mapping[str, Mapping[str, Any]]) -> None:
     """Link the active run, an evaluation, with the runs whose weights it scored, both ways.
 
     Each of those gets a tag of its own for each evaluation, ``evaluated_by.<first 8 of its id>``,
-    so that evaluations at the same time do not overwrite each other's. A run that is not in this
-    tracking store (it was deleted, or is on another server) is told of in one line.
+    so that evaluations at the same time do not overwrite each other's.
     """
-    link_weights("evaluates", weights)
+    makers = link_weights("evaluates", weights)
     run = mlflow.active_run()
     if run is None:
         return
-    client = mlflow.MlflowClient()
     evaluation = run.info.run_id
-    lost = []
-    for maker in sorted(
-        {str(origin["mlflow_run_id"]) for _, origin in _made_elsewhere(run, weights)}
-    ):
-        try:
-            client.set_tag(maker, f"evaluated_by.{evaluation[:8]}", evaluation)
-        except MlflowException:
-            lost.append(maker)
-    if lost:
-        logger.warning(
-            "the training runs of the weights (%s) are not in this MLflow store: they get no link "
-            "to this evaluation.",
-            ", ".join(lost),
-        )
+    for maker in sorted(set(makers.values())):
+        mlflow.MlflowClient().set_tag(maker, f"evaluated_by.{evaluation[:8]}", evaluation)
 
 
 def add_scores(metrics: Iterable[str]) -> None:
@@ -182,12 +175,13 @@ def add_metrics(run_id: str, model_id: str, metrics: Iterable[str]) -> None:
     )
 
 
-def _made_elsewhere(
-    run: mlflow.ActiveRun, weights: Mapping[str, Mapping[str, Any]]
-) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for name, origin in weights.items():
-        if origin.get("mlflow_run_id") not in (None, run.info.run_id):
-            yield name, origin
+def _is_here(run_id: str) -> bool:
+    """Whether a run is in this tracking store, and not deleted."""
+    try:
+        found = mlflow.MlflowClient().get_run(run_id)
+    except MlflowException:
+        return False
+    return bool(found.info.lifecycle_stage == LifecycleStage.ACTIVE)
 
 
 def _describe(relation: str, makers: Mapping[str, str], experiment: str) -> str:
@@ -200,13 +194,13 @@ def _describe(relation: str, makers: Mapping[str, str], experiment: str) -> str:
 
 
 def _add_model(run_id: str, name: str, maker: str) -> None:
-    """Make the model that a run logged under a name an input of another run, if it is there."""
+    """Make the model that a run logged under a name an input of another run."""
     client = mlflow.MlflowClient()
+    outputs = client.get_run(maker).outputs
+    logged = [] if outputs is None else outputs.model_outputs
     try:
-        outputs = client.get_run(maker).outputs
-        logged = [] if outputs is None else outputs.model_outputs
         models = [client.get_logged_model(each.model_id) for each in logged]
-    except MlflowException:
+    except MlflowException:  # the run is there, its model was deleted
         return
     inputs = [LoggedModelInput(model.model_id) for model in models if model.name == name]
     if inputs:

@@ -1,7 +1,9 @@
 """``deepdepixelate enhance`` and ``kedro run --pipeline enhance`` as a person calls them."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,11 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
     outcome.assert_success()
     assert f"Written:\n  {tmp_path / 'out' / 'face-mine-2x.png'}\n" in outcome.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["face-mine-2x.png"]
+
+    assert "Mlflow run" not in outcome.output  # a record of a person's photographs
+    if (database := project.path / "mlflow.db").exists():
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
     again = project.kedro("run", "--pipeline", "enhance", "--params", given)
     again.assert_readable_error("1 of 1 photographs", "is there already")

@@ -93,6 +93,12 @@ def test_weights_of_a_metric_that_are_damaged_stop_a_stage_before_it_begins(
     assert not (project.path / "data/05_model_input").exists()
 
 
+def test_saving_on_threads_is_refused_for_it_would_lose_the_record(project: Project) -> None:
+    outcome = project.kedro("run", "--pipeline", "ingest", "--async")
+    outcome.assert_readable_error("--async cannot be used here")
+    assert not (project.path / "data/05_model_input").exists()
+
+
 def test_bad_settings_of_the_evaluation_are_named_at_once(project: Project) -> None:
     outcome = project.kedro(
         "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.identity=maybe"
