@@ -35,6 +35,8 @@ PARTITION = "000001.jpg 0\r\n000002.jpg 0\r\n000003.jpg 1\r\n000004.jpg 2\r\n000
         b"a.jpg 0\r\nb.jpg 1\r\nc.jpg 2\r\n",
         b"a.jpg 0\r\nb.jpg 1\r\nc.jpg 2",
         b"\na.jpg 0\n\n  \nb.jpg\t1\nc.jpg   2  \n\r\n",
+        b"\xef\xbb\xbfa.jpg 0\r\nb.jpg 1\r\nc.jpg 2\r\n",
+        b"image_id,partition\na.jpg,0\nb.jpg,1\nc.jpg,2\n",
     ],
 )
 def test_a_partition_in_any_line_ending(tmp_path: Path, content: bytes) -> None:
@@ -45,7 +47,8 @@ def test_a_partition_in_any_line_ending(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["b.jpg", "b.jpg 3", "b.jpg -1", "b.jpg train", "b.jpg 0 0", "0 b.jpg", "1", "b.jpg,0"]
+    "line",
+    ["b.jpg", "b.jpg 3", "b.jpg -1", "b.jpg train", "b.jpg 0 0", "0 b.jpg", "1", "b.jpg,0,0"],
 )
 def test_a_bad_line_of_a_partition_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "list.txt"
@@ -177,6 +180,44 @@ def test_a_folder_of_images_serves_as_well(tmp_path: Path, folder: str) -> None:
     assert source.read("000003.jpg") == FACES["000003.jpg"]
     assert source.unlisted == 1
     assert source.missing == {"train": 0, "val": 0, "test": 0}
+
+
+@pytest.mark.parametrize(
+    ("folder", "suffix", "listed"),
+    [
+        ("img_align_celeba_png", ".png", "list_eval_partition.txt"),
+        ("img_align_celeba/img_align_celeba", ".jpg", "list_eval_partition.csv"),
+        (".", ".png", "list_eval_partition.csv"),
+    ],
+)
+def test_copies_of_celeba_under_other_names_are_understood(
+    tmp_path: Path, folder: str, suffix: str, listed: str
+) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, encoded in FACES.items():
+        (tmp_path / folder / name).with_suffix(suffix).write_bytes(encoded)
+    (tmp_path / listed).write_text(PARTITION)
+    source = open_celeba(tmp_path)
+    assert split_names(source) == {
+        "train": [f"000001{suffix}", f"000002{suffix}"],
+        "val": [f"000003{suffix}"],
+        "test": [f"000004{suffix}", f"000005{suffix}"],
+    }
+    assert source.read(f"000003{suffix}") == FACES["000003.jpg"]
+    assert source.missing == {"train": 0, "val": 0, "test": 0}
+
+
+def test_an_image_in_two_formats_counts_once(tmp_path: Path) -> None:
+    write_celeba(tmp_path, {**FACES, "000001.png": FACES["000001.jpg"]}, PARTITION)
+    source = open_celeba(tmp_path)
+    assert len(source.splits["train"]) == 2
+    assert source.unlisted == 2
+
+
+def test_images_of_another_set_than_the_list_are_told(tmp_path: Path) -> None:
+    write_celeba(tmp_path, {"face-1.jpg": FACES["000001.jpg"]}, PARTITION)
+    with pytest.raises(UserError, match=r"1 images, and none of them.*it has face-1\.jpg.*000001"):
+        open_celeba(tmp_path)
 
 
 def test_an_image_that_vanishes_from_a_folder_is_rejected(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
+_ARCHIVE = "img_align_celeba.zip"
+_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
+_LISTS = ("list_eval_partition.txt", "list_eval_partition.csv")
+"""The official list, and the one of the copy on Kaggle, with commas and a heading."""
+
 
 class RejectedImageError(Exception):
     """An image that cannot be used; the message says why."""
@@ -97,14 +102,17 @@ def _decode_other(encoded: bytes) -> tuple[NDArray[np.uint8], str]:
 
 
 def read_partition(path: Path) -> dict[str, Split]:
-    """Read CelebA's ``list_eval_partition.txt``: a name and 0, 1 or 2 (train, val, test) a line.
+    """Read CelebA's partition list: a name and 0, 1 or 2 (train, val, test) per line.
+
+    Blanks or a comma stand between them. A byte-order mark and a heading (``image_id``) are
+    skipped.
 
     Raises:
         UserError: the file is missing or a line is not of that form; the line is named.
     """
     partition: dict[str, Split] = {}
     try:
-        lines = path.read_bytes().decode("ascii").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing. It comes with CelebA (folder Eval) and says which image belongs "
@@ -113,9 +121,10 @@ def read_partition(path: Path) -> dict[str, Split]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CelebA's partition list: {error}") from error
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        fields = line.replace(",", " ").split()
+        if not fields or (number == 1 and fields[0] == "image_id"):
             continue
-        match line.split():
+        match fields:
             case [name, "0" | "1" | "2" as code] if name not in partition:
                 partition[name] = SPLITS[int(code)]
             case [name, "0" | "1" | "2"]:
@@ -133,19 +142,20 @@ def read_partition(path: Path) -> dict[str, Split]:
 def open_celeba(directory: Path) -> FaceSource:
     """Open CelebA's aligned faces: ``img_align_celeba.zip``, read in place, or a folder of images.
 
-    The folder may be ``img_align_celeba`` or the directory itself. An archive that holds only part
-    of the partition list is normal; what is missing is counted.
+    The folder may be ``img_align_celeba`` (or ``img_align_celeba_png``), once or twice deep, or the
+    directory itself. Images are found in the list by their names without suffix: copies as PNG are
+    in use. An archive that holds only part of the list is normal; what is missing is counted.
 
     Raises:
-        UserError: no archive and no images there, or a damaged archive or list.
+        UserError: no archive and no images there, a damaged archive or list, or none of the images
+            is in the list.
     """
-    archive = directory / "img_align_celeba.zip"
+    archive = directory / _ARCHIVE
     if archive.exists():
         names, read, sha256 = *_open_zip(archive), _sha256(archive)
         place = archive
     else:
-        folder = directory / "img_align_celeba"
-        place = folder if folder.is_dir() else directory
+        place = _find_folder(directory)
         names, read, sha256 = *_open_folder(place), None
     if not names:
         raise UserError(
@@ -154,12 +164,24 @@ def open_celeba(directory: Path) -> FaceSource:
             "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
             "--params celeba_dir=DIR."
         )
-    partition = read_partition(directory / "list_eval_partition.txt")
+    list_file = next(
+        (path for name in _LISTS if (path := directory / name).exists()), directory / _LISTS[0]
+    )
+    partition = {
+        PurePosixPath(name).stem: split for name, split in read_partition(list_file).items()
+    }
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    for name in sorted(names):
-        if name in partition:
-            splits[partition[name]].append(name)
+    for stem, name in sorted({PurePosixPath(name).stem: name for name in sorted(names)}.items()):
+        if stem in partition:
+            splits[partition[stem]].append(name)
     listed = Counter(partition.values())
+    taken = sum(map(len, splits.values()))
+    if not taken:
+        raise UserError(
+            f"{place} holds {len(names):,} images, and none of them is in {list_file.name}: it has "
+            f"{min(names)}, the list {next(iter(partition))}. Give the images and the list of one "
+            "data set."
+        )
     return FaceSource(
         splits=splits,
         read=read,
@@ -169,8 +191,17 @@ def open_celeba(directory: Path) -> FaceSource:
             "sha256": sha256,
         },
         missing={split: listed[split] - len(splits[split]) for split in SPLITS},
-        unlisted=len(names) - sum(len(names) for names in splits.values()),
+        unlisted=len(names) - taken,
     )
+
+
+def _find_folder(directory: Path) -> Path:
+    """The folder with the images: copies of CelebA often hold one of the same name in it."""
+    for name in _FOLDERS:
+        for folder in (directory / name / name, directory / name):
+            if folder.is_dir():
+                return folder
+    return directory
 
 
 def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
