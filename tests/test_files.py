@@ -19,6 +19,13 @@ def test_a_file_is_written_into_a_folder_that_is_made(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.bin"]
 
 
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    with atomic_write(path) as file:
+        file.write(b"content")
+    assert path.read_bytes() == b"content"
+
+
 def test_the_name_is_taken_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     with atomic_write(path) as file:

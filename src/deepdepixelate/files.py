@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     file is removed and what was at ``path`` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # short, however long the name is
     try:
         with temporary.open("wb") as file:
             yield file
