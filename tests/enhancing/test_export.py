@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def test_onnx_gives_what_the_generator_gives_at_any_size(scale: int, tmp_path: P
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["architecture"]) == weights.architecture
     assert metadata["digest"] == weights.digest
+
+
+def test_weights_that_fold_to_nan_are_refused(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    broken = dict(weights.tensors)
+    broken["body.0.body.1.running_var"] = -torch.ones(4)
+    with pytest.raises(UserError, match=r"the folded generator cannot be used: .* NaN"):
+        export_onnx(replace(weights, tensors=broken), tmp_path / "generator.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

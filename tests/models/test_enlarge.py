@@ -3,6 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from deepdepixelate.errors import UserError
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.inference import FlipEnsemble, enlarge
 
@@ -60,6 +61,16 @@ def test_mode_is_restored_after_a_failure(generator: Generator) -> None:
         enlarge(generator, gray, CPU)
 
     assert generator.training
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
+def test_what_is_not_finite_is_told_and_not_made_black(
+    generator: Generator, images: NDArray[np.uint8], value: float
+) -> None:
+    with torch.no_grad():
+        generator.tail.weight.fill_(value)
+    with pytest.raises(UserError, match="NaN or infinite"):
+        enlarge(generator, images, CPU)
 
 
 def test_takes_read_only_images(generator: Generator, images: NDArray[np.uint8]) -> None:

@@ -175,6 +175,18 @@ def test_impossible_architecture_is_refused(weights: Weights, wrong: dict[str, i
         build_generator(replace(weights, architecture={**weights.architecture, **wrong}))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["tail.bias", "body.0.body.1.running_var"])
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, weights: Weights, name: str, value: float
+) -> None:
+    broken = {name: tensor.clone() for name, tensor in weights.tensors.items()}
+    broken[name][0] = value
+    save_weights(tmp_path / "w.safetensors", replace(weights, tensors=broken))
+    with pytest.raises(UserError, match=rf"w\.safetensors cannot be used: {name} holds NaN"):
+        load_weights(tmp_path / "w.safetensors")
+
+
 def test_discriminator_is_no_generator(tmp_path: Path) -> None:
     architecture = DiscriminatorArchitecture(channels=2, dense=4, crop_size=16)
     discriminator = Weights(

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
@@ -12,8 +10,7 @@ from deepdepixelate.enhancing import TILE
 from deepdepixelate.enhancing.photographs import Photograph
 from deepdepixelate.enhancing.tiles import Tile, tiles
 from deepdepixelate.models.folded import FoldedGenerator, reach
-from deepdepixelate.models.generator import from_pixels, to_pixels
-from deepdepixelate.models.inference import FlipEnsemble
+from deepdepixelate.models.inference import FlipEnsemble, enlarge
 from deepdepixelate.models.weights import Weights, build_generator
 from deepdepixelate.training.device import choose_compute
 
@@ -68,19 +65,17 @@ class Enhancer:
         Args:
             photograph: the image.
             on_tile: called after each tile.
+
+        Raises:
+            UserError: the generator gives NaN or infinite values.
         """
         height, width, _ = photograph.pixels.shape
         canvas = Image.new("RGB", (width * self.scale, height * self.scale))
         for tile in self.tiles(height, width):
-            enlarged = tile.trim(self._enlarge(tile.cut(photograph.pixels)), self.scale)
+            part = tile.cut(photograph.pixels)[None]
+            made = enlarge(self._network, part, self.compute.device)[0]
+            enlarged = tile.trim(made, self.scale)
             place = (tile.left * self.scale, tile.top * self.scale)
             canvas.paste(Image.fromarray(np.ascontiguousarray(enlarged)), place)
             on_tile()
         return photograph.finish(canvas)
-
-    def _enlarge(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        with torch.inference_mode():
-            lr = torch.from_numpy(np.array(image)[None]).to(self.compute.device)
-            sr = self._network(from_pixels(lr.permute(0, 3, 1, 2)))
-            pixels: NDArray[np.uint8] = to_pixels(sr)[0].permute(1, 2, 0).cpu().numpy()
-        return pixels

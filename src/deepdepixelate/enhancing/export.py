@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write
 from deepdepixelate.models.folded import FoldedGenerator
-from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.models.weights import Weights, build_generator, check_finite
 
 _SIDE = 16
 """Of the image that the network is traced with; any size can be enlarged afterwards."""
@@ -37,7 +37,8 @@ def export_onnx(weights: Weights, path: Path) -> None:
     digest.
 
     Raises:
-        UserError: the packages for ONNX are not installed, or these are not a generator's weights.
+        UserError: the packages for ONNX are not installed, these are not a generator's weights, or
+            not all finite.
     """
     try:
         import onnx
@@ -49,6 +50,7 @@ def export_onnx(weights: Weights, path: Path) -> None:
         ) from error
     generator = build_generator(weights)
     network = _UnitRange(FoldedGenerator(generator)).eval()
+    check_finite(network.state_dict(), "the folded generator")  # a negative variance folds to NaN
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

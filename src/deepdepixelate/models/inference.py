@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from deepdepixelate.errors import UserError
 from deepdepixelate.models.generator import from_pixels, to_pixels
 
 
@@ -29,23 +30,34 @@ class FlipEnsemble(nn.Module):
 def enlarge(
     generator: nn.Module, images: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.uint8]:
-    """Super-resolve a batch, in float32 and with the batch-norm statistics of training.
+    """Super-resolve a batch, with the batch-norm statistics of training.
+
+    All pixels that a generator makes are made here.
 
     Args:
-        generator: a Generator or FoldedGenerator on ``device``; its mode (training or evaluation)
-            is restored afterwards.
+        generator: a Generator, FoldedGenerator or FlipEnsemble on ``device``; its mode (training
+            or evaluation) is restored afterwards.
         images: uint8 RGB, shape (N, h, w, 3).
         device: where to compute.
 
     Returns:
         uint8 RGB, shape (N, scale x h, scale x w, 3).
+
+    Raises:
+        UserError: the generator gives NaN or infinite values.
     """
     was_training = generator.training
     generator.eval()
     try:
         with torch.inference_mode():
             lr = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
-            pixels = to_pixels(generator(from_pixels(lr)))
+            sr = generator(from_pixels(lr))
+            if not bool(sr.isfinite().all()):  # uint8 would hide it: NaN becomes black
+                raise UserError(
+                    "the generator gives NaN or infinite values: its weights are damaged, or too "
+                    "large for this precision. Take other weights, or precision fp32."
+                )
+            pixels = to_pixels(sr)
     finally:
         generator.train(was_training)
     enlarged: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.models.weights import check_finite
 
 FeatureLayer = Literal["vgg22", "vgg54"]
 
@@ -83,7 +84,7 @@ def load_vgg19_weights(layer: FeatureLayer, path: Path | None) -> dict[str, Tens
     available = _load_torchvision() if path is None else _load_file(path)
     skeleton = _build(layer)
     try:
-        return _select(skeleton, available)
+        selected = _select(skeleton, available)
     except KeyError as error:
         raise UserError(
             f"{path or 'torchvision'} lacks {error.args[0]}, which the content loss {layer} needs. "
@@ -92,6 +93,8 @@ def load_vgg19_weights(layer: FeatureLayer, path: Path | None) -> dict[str, Tens
         ) from None
     except ValueError as error:
         raise UserError(f"{path or 'torchvision'} is no VGG19: {error}.") from None
+    check_finite(selected, f"the VGG19 weights {path or 'of torchvision'}")
+    return selected
 
 
 def _build(layer: FeatureLayer) -> nn.Sequential:

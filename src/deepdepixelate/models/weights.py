@@ -70,7 +70,7 @@ def load_weights(path: Path) -> Weights:
     """Read weights and their header.
 
     Raises:
-        UserError: missing, damaged or of another format.
+        UserError: missing, damaged, of another format, or not all finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -79,7 +79,7 @@ def load_weights(path: Path) -> Weights:
         kind = metadata["kind"]
         if kind not in ("generator", "discriminator"):
             raise ValueError(f"kind {kind}")
-        return Weights(
+        weights = Weights(
             kind=kind,
             architecture=json.loads(metadata["architecture"]),
             tensors=tensors,
@@ -94,6 +94,25 @@ def load_weights(path: Path) -> Weights:
             f"{path} was not written by DeepDepixelate: its header lacks what says which network "
             f"it is ({error})."
         ) from error
+    check_finite(tensors, f"the weights {path}")
+    return weights
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Check that tensors hold finite numbers only.
+
+    Args:
+        tensors: by name, of any shape, type and device.
+        what: they are, for the message.
+
+    Raises:
+        UserError: one holds NaN or an infinity.
+    """
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"{what} cannot be used: {name} holds NaN or infinite values. Take other weights."
+            )
 
 
 def build_generator(weights: Weights) -> Generator:
