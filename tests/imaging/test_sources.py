@@ -1,13 +1,16 @@
 import hashlib
 import shutil
+import struct
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import simplejpeg
+from PIL import Image, ImageFile
 from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
 
 from deepdepixelate.errors import UserError
@@ -369,6 +372,26 @@ def test_an_image_of_another_size_is_rejected(kind: str, width: int, height: int
         RejectedImageError, match=f"{width}x{height} pixels, expected {WIDTH}x{HEIGHT}"
     ):
         decode(encoded, WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_a_size_that_only_the_header_says_takes_no_memory(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = bytearray(encode(picture(5), kind))
+    wide, high = (30_000).to_bytes(2, "big"), (29_000).to_bytes(2, "big")
+    if kind == "JPEG":
+        place = encoded.index(b"\xff\xc0") + 5
+        encoded[place : place + 4] = high + wide
+    else:
+        place, order = (16, ">2I") if kind == "PNG" else (18, "<2i")
+        struct.pack_into(order, encoded, place, 9_000, 8_000)
+    if kind == "PNG":
+        struct.pack_into(">I", encoded, 29, zlib.crc32(encoded[12:29]))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    with pytest.raises(RejectedImageError, match=r"(30000x29000|9000x8000) pixels, expected"):
+        decode(bytes(encoded), WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize(

@@ -69,32 +69,36 @@ def decode(encoded: bytes, width: int, height: int) -> NDArray[np.uint8]:
         RejectedImageError: damaged, not an image, not RGB or of another size.
     """
     if encoded.startswith(_JPEG_MAGIC):
-        pixels, mode = _decode_jpeg(encoded)
-    else:
-        pixels, mode = _decode_other(encoded)
-    if mode != "RGB":
-        raise RejectedImageError(f"colour mode {mode}, expected RGB")
-    if pixels.shape[:2] != (height, width):
-        raise RejectedImageError(
-            f"{pixels.shape[1]}x{pixels.shape[0]} pixels, expected {width}x{height}"
-        )
-    return pixels
+        return _decode_jpeg(encoded, (width, height))
+    return _decode_other(encoded, (width, height))
 
 
-def _decode_jpeg(encoded: bytes) -> tuple[NDArray[np.uint8], str]:
+def _decode_jpeg(encoded: bytes, expected: tuple[int, int]) -> NDArray[np.uint8]:
     try:
-        *_, colourspace, _ = simplejpeg.decode_jpeg_header(encoded)
-        if colourspace not in ("YCbCr", "RGB"):
-            return np.empty((0, 0, 3), np.uint8), str(colourspace)
-        return simplejpeg.decode_jpeg(encoded, strict=True), "RGB"
+        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(encoded)
+        mode = "RGB" if colourspace == "YCbCr" else str(colourspace)
+        _check_header(mode, (width, height), expected)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, strict=True)
+        return pixels
     except ValueError as error:
         raise RejectedImageError(f"damaged JPEG: {error}") from error
 
 
-def _decode_other(encoded: bytes) -> tuple[NDArray[np.uint8], str]:
+def _check_header(mode: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Before the pixels are decoded: a header may say a size that the memory does not hold."""
+    if mode != "RGB":
+        raise RejectedImageError(f"colour mode {mode}, expected RGB")
+    if size != expected:
+        raise RejectedImageError(
+            f"{size[0]}x{size[1]} pixels, expected {expected[0]}x{expected[1]}"
+        )
+
+
+def _decode_other(encoded: bytes, expected: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with Image.open(BytesIO(encoded)) as image:
-            return np.asarray(image), image.mode
+            _check_header(image.mode, image.size, expected)
+            return np.asarray(image)
     except UnidentifiedImageError:
         raise RejectedImageError("not an image that can be read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
