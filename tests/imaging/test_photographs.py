@@ -1,6 +1,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,18 +28,19 @@ def oriented(orientation: int) -> Image.Exif:
     return exif
 
 
+def png(header: bytes, rows: bytes, *others: tuple[bytes, bytes]) -> bytes:
+    chunks = ((b"IHDR", header), *others, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
 def deep_png(samples: NDArray[np.uint16]) -> bytes:
     """A PNG of 16 bits a channel, (H, W, 3), which Pillow reads and does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + checksum
-
     height, width, _ = samples.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    return png(struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), rows)
 
 
 def gray_of(path: Path) -> NDArray[np.uint8]:
@@ -97,10 +99,61 @@ def test_16_bits_of_gray_are_rounded_to_8(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(gray_of(rounded), [[0, 0, 1, 1, 2, 254, 255, 255]])
 
 
-def test_a_dark_image_of_16_bits_stays_dark(tmp_path: Path) -> None:
-    levels = np.full((8, 8), 200, dtype=np.uint16)
-    path = saved(tmp_path / "a.png", encode(Image.fromarray(levels), "PNG"))
-    np.testing.assert_array_equal(gray_of(path), 1)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bits_that_may_hold_fewer_are_refused(tmp_path: Path, kind: str) -> None:
+    levels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    path = saved(tmp_path / "a", encode(Image.fromarray(levels), kind))
+    with pytest.raises(UnreadableImageError, match="highest value is 4095 of 65535"):
+        read_rgb(path)
+    colour = saved(tmp_path / "b", deep_png(np.dstack([levels] * 3)))
+    with pytest.raises(UnreadableImageError, match="highest value is 15 of 255"):
+        read_rgb(colour)
+    black = np.zeros((8, 8), np.uint16)  # at any depth
+    np.testing.assert_array_equal(
+        gray_of(saved(tmp_path / "c", encode(Image.fromarray(black), kind))), 0
+    )
+
+
+@pytest.mark.parametrize("highest", [4095, 3000])  # it is the highest that is used
+def test_the_bits_that_a_tiff_states_are_taken(tmp_path: Path, highest: int) -> None:
+    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
+    content = encode(Image.fromarray(levels), "TIFF", tiffinfo={281: highest})
+    image = gray_of(saved(tmp_path / "a.tif", content))
+    np.testing.assert_array_equal(image, np.rint(levels * (255 / 4095)))
+
+
+def test_the_bits_of_a_tiff_in_colour_are_not_guessed(tmp_path: Path) -> None:
+    header = struct.pack("<2sHI", b"II", 42, 8)
+    entries = [
+        (256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 500), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 600), (277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, 384), (281, 3, 3, 510),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    content = (header + directory).ljust(500, b"\0") + struct.pack("<3H", 16, 16, 16)
+    content = content.ljust(510, b"\0") + struct.pack("<3H", *[4095] * 3)
+    content = content.ljust(600, b"\0") + np.full(192, 40000, "<u2").tobytes()
+    with pytest.raises(UnreadableImageError, match="12 bits in 16"):
+        read_rgb(saved(tmp_path / "a.tif", content))
+
+
+def test_gray_of_16_bits_of_which_0_is_white(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    content = bytearray(encode(Image.fromarray(levels), "TIFF"))
+    place = content.index(struct.pack("<HHI", 262, 3, 1))
+    content[place + 8] = 0
+    image = gray_of(saved(tmp_path / "a.tif", bytes(content)))
+    np.testing.assert_array_equal(image, 255 - levels // 257)
+
+
+@pytest.mark.parametrize("maximum", [15, 255, 4095, 65535])
+def test_the_maximum_of_a_pgm_is_white(tmp_path: Path, maximum: int) -> None:
+    kind = ">u2" if maximum > 255 else "u1"
+    values: NDArray[Any] = np.full((8, 8), maximum, kind)
+    values[0] = np.round(maximum / 3)
+    content = f"P5 8 8 {maximum} ".encode() + values.tobytes()
+    image = gray_of(saved(tmp_path / "a.pgm", content))
+    np.testing.assert_array_equal(image[:2], [[85] * 8, [255] * 8])
 
 
 def test_big_endian_16_bits_are_read(tmp_path: Path) -> None:
@@ -116,13 +169,29 @@ def test_16_bits_of_colour_become_8(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rgb(path), levels)
 
 
-@pytest.mark.parametrize(("top", "read"), [(255, 255), (65535, 255), (200, 200)])
-def test_32_bits_are_taken_by_what_they_hold(tmp_path: Path, top: int, read: int) -> None:
-    levels = np.zeros((8, 8), dtype=np.int32)
-    levels[3, 5] = top
-    image = gray_of(saved(tmp_path / "a.tif", encode(Image.fromarray(levels), "TIFF")))
-    assert image[3, 5] == read
-    assert image.sum() == read
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_values_without_a_known_range_are_refused(tmp_path: Path, kind: str) -> None:
+    values = np.linspace(0, 1 if kind == "float32" else 255, 64, dtype=kind).reshape(8, 8)
+    image = Image.fromarray(values)
+    with pytest.raises(UnreadableImageError, match="does not say which of its values"):
+        read_rgb(saved(tmp_path / "a.tif", encode(image, "TIFF")))
+
+
+def test_a_portable_float_map_is_refused(tmp_path: Path) -> None:
+    content = b"Pf 8 8 -1.0\n" + np.linspace(0, 1, 64, dtype="<f4").tobytes()
+    with pytest.raises(UnreadableImageError, match="does not say which of its values"):
+        read_rgb(saved(tmp_path / "a.pfm", content))
+
+
+def test_floats_of_a_stated_range_are_read(tmp_path: Path) -> None:
+    levels = np.linspace(-64, 255, 320, dtype=np.float32).reshape(16, 20) / np.float32(255)
+    content = encode(Image.fromarray(levels), "TIFF", tiffinfo={340: 0.0, 341: 1.0})
+    image = gray_of(saved(tmp_path / "a.tif", content))
+    np.testing.assert_array_equal(image, np.rint(levels.clip(0, 1) * 255))
+    levels[0, 0] = np.nan
+    content = encode(Image.fromarray(levels), "TIFF", tiffinfo={340: 0.0, 341: 1.0})
+    with pytest.raises(UnreadableImageError, match="NaN"):
+        read_rgb(saved(tmp_path / "b.tif", content))
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
@@ -137,6 +206,19 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
 
 
 # -- transparency ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(2, 1), (4, 1), (8, 1), (16, 1), (16, 3)])
+def test_a_value_that_a_png_calls_transparent_is_so(
+    tmp_path: Path, bits: int, channels: int
+) -> None:
+    header = struct.pack(">IIBBBBB", 8, 8, bits, 2 if channels == 3 else 0, 0, 0, 0)
+    row = b"\0" + b"\x55" * (bits * channels)  # 8 pixels
+    value = struct.pack(">H", 0x5555 & ((1 << bits) - 1)) * channels
+    path = saved(tmp_path / "a.png", png(header, row * 8, (b"tRNS", value)))
+    assert (gray_of(path) == 255).all()
+    opaque = saved(tmp_path / "b.png", png(header, row * 8))
+    assert (gray_of(opaque) == 85).all()
 
 
 def test_what_is_transparent_is_laid_over_white(tmp_path: Path) -> None:

@@ -1,22 +1,46 @@
-"""Images of any size and mode, as files hold them, to uint8 RGB."""
+"""Images of any size and mode, as files hold them, upright and with 8 bits a channel."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png"}
-    | {".ppm", ".tif", ".tiff", ".webp"}
+from deepdepixelate.imaging.decoding import (
+    DAMAGE,
+    SUFFIXES,
+    UnreadableImageError,
+    check_pixels,
+    decoding,
+    opened,
 )
-"""Endings, in lower case, of the files in a folder that are taken for images."""
+from deepdepixelate.imaging.depth import check_colours, depth_of, raw_mode_of
+
+__all__ = ["UnreadableImageError", "Upright", "decoding", "image_files", "read_rgb", "upright"]
 
 
-class UnreadableImageError(Exception):
-    """The file is not an image, damaged, or too large to decode; the message says which."""
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Upright:
+    """An image turned as its EXIF orientation says.
+
+    Attributes:
+        image: of mode L, LA, RGB or RGBA.
+        icc_profile: the colour profile that its pixels are in, if it names one.
+        notes: what a person should know of the conversion.
+        quarter_turn: whether its rows were columns.
+    """
+
+    image: Image.Image
+    icc_profile: bytes | None
+    notes: tuple[str, ...]
+    quarter_turn: bool
 
 
 def image_files(directory: Path) -> list[Path]:
@@ -38,35 +62,83 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         uint8 RGB of shape (H, W, 3).
 
     Raises:
-        UnreadableImageError: it cannot be decoded.
+        UnreadableImageError: it cannot be decoded, or not rightly.
     """
-    # By a file object: of a path Pillow maps raw pixels to memory, and garbles turned ones.
-    with decoding(), path.open("rb") as file, Image.open(file) as image:
-        return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+    with decoding(), path.open("rb") as file, opened(file) as image:
+        return np.asarray(over_white(upright(image).image).convert("RGB"))
 
 
-@contextmanager
-def decoding() -> Iterator[None]:
-    """Turn whatever Pillow raises of a file that it cannot decode into UnreadableImageError."""
-    try:
-        yield
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image that can be read") from None
-    except Image.DecompressionBombError:
-        raise UnreadableImageError("has too many pixels to be decoded safely") from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        raise UnreadableImageError(f"damaged image: {error}") from error
+def upright(image: Image.Image, *, max_pixels: int | None = None) -> Upright:
+    """Decode an image that was opened; within ``decoding``.
+
+    Args:
+        image: not decoded yet.
+        max_pixels: see ``opened``.
+
+    Raises:
+        UnreadableImageError: the file does not say what its values mean, or it turns out larger
+            than its header says.
+    """
+    quarter_turn = False
+    depth, raw_mode = depth_of(image), raw_mode_of(image)
+    with suppress(*DAMAGE):  # EXIF that is damaged says nothing
+        quarter_turn = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+    image.load()
+    turned = image
+    with suppress(*DAMAGE):
+        turned = ImageOps.exif_transpose(image)
+    check_pixels(turned, max_pixels)  # of an icon, the header is another one's
+    icc_profile = image.info.get("icc_profile")
+    notes = []
+    if depth is not None:
+        notes.append("its 16 bits a channel were reduced to 8")
+        if turned.mode.startswith("I") or turned.mode == "F":
+            turned = depth.to_eight_bits(turned)
+        else:
+            check_colours(turned)
+    if raw_mode == "LA;16B":
+        turned = turned.convert("LA")  # Pillow makes RGBA of it
+    elif (value := turned.info.get("transparency")) is not None:
+        turned.info["transparency"] = _as_decoded(value, raw_mode)
+    if turned.mode in ("CMYK", "LAB"):
+        notes.append(f"its {turned.mode} colours were converted to sRGB")
+        turned, icc_profile = _to_srgb(turned, icc_profile), None
+    return Upright(_in_plain_mode(turned), icc_profile, tuple(notes), quarter_turn)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB; see ``read_rgb``."""
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip them at 255
-        values = np.asarray(image, dtype=np.float64)
-        is_deep = image.mode.startswith("I;16") or values.max(initial=0) > 255
-        scaled = values / 257 if is_deep else values
-        return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        white = Image.new("RGBA", opaque.size, "white")
-        return Image.alpha_composite(white, opaque).convert("RGB")
+def over_white(image: Image.Image) -> Image.Image:
+    """An image of mode L, LA, RGB or RGBA, without alpha: what is transparent lies over white."""
+    if not image.has_transparency_data:
+        return image
+    opaque = image.convert("RGBA")
+    white = Image.new("RGBA", opaque.size, "white")
+    return Image.alpha_composite(white, opaque).convert(image.mode.removesuffix("A"))
+
+
+def _as_decoded(transparent: Any, raw_mode: str) -> Any:
+    """The value that a PNG calls transparent, as Pillow decodes pixels: with 8 bits."""
+    if raw_mode in ("L;2", "L;4"):
+        return transparent * (85 if raw_mode == "L;2" else 17)
+    if raw_mode.startswith("RGB;16"):
+        return tuple(value >> 8 for value in transparent)
+    return transparent
+
+
+def _in_plain_mode(image: Image.Image) -> Image.Image:
+    if image.mode in ("1", "L", "LA", "La"):
+        return image.convert("LA" if image.has_transparency_data else "L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    """CMYK or LAB in sRGB; CMYK without a profile by the plain formula."""
+    srgb = ImageCms.createProfile("sRGB")
+    if image.mode == "LAB":
+        icc_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    if icc_profile is not None:
+        with suppress(ImageCms.PyCMSError):
+            source = BytesIO(icc_profile)
+            converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+            assert converted is not None  # noqa: S101 - it is not converted in place
+            return converted
     return image.convert("RGB")
