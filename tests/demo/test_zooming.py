@@ -69,6 +69,7 @@ def test_gray_and_alpha_are_kept(zoomer: Zoomer, model: str, tmp_path: Path, mod
 
 def test_the_cut_takes_alpha_along(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    pixels[..., 3] |= 1
     Image.fromarray(pixels).save(tmp_path / "face.png")
     part = cut(read_photograph(tmp_path / "face.png", max_pixels=10**6), Box(10, 20, 30, 15))
     np.testing.assert_array_equal(part.pixels, pixels[20:35, 10:40, :3])

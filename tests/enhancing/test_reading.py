@@ -71,8 +71,9 @@ class TestWhatIsKept:
         photograph = read(encoded(image))
         assert photograph.alpha is not None
         np.testing.assert_array_equal(np.asarray(photograph.alpha), pixels[..., 0])
+        seen = pixels[..., 0] > 0
         colours = np.asarray(image.convert("RGBA"))[..., :3]
-        np.testing.assert_array_equal(photograph.pixels, colours)
+        np.testing.assert_array_equal(photograph.pixels[seen], colours[seen])
         assert photograph.gray is (mode == "LA")
 
     def test_transparent_palette(self, pixels: NDArray[np.uint8]) -> None:
@@ -81,6 +82,19 @@ class TestWhatIsKept:
         assert photograph.alpha is not None
         expected = np.where(np.asarray(image) == 0, 0, 255)
         np.testing.assert_array_equal(np.asarray(photograph.alpha), expected)
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+    def test_colours_at_the_edge_reach_under_what_is_transparent(self, mode: str) -> None:
+        image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+        image.paste((250, 250, 250, 255), (6, 6, 14, 14))
+        photograph = read(encoded(image.convert(mode)))
+        assert (photograph.pixels >= 249).all()
+        assert photograph.alpha is not None
+        assert photograph.alpha.getextrema() == (0, 255)
+
+    def test_what_is_all_transparent(self) -> None:
+        photograph = read(encoded(Image.new("RGBA", (5, 5), (9, 9, 9, 0))))
+        assert (photograph.pixels == 9).all()
 
     def test_colour_profile(self, pixels: NDArray[np.uint8]) -> None:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

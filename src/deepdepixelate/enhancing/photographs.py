@@ -7,6 +7,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from deepdepixelate.imaging.decoding import UnreadableImageError, opened
 from deepdepixelate.imaging.photographs import upright
@@ -23,7 +24,7 @@ class Photograph:
     """An image, upright, and how to give it back as it came.
 
     Attributes:
-        pixels: uint8 RGB (H, W, 3).
+        pixels: uint8 RGB (H, W, 3); what is transparent has the colour of what is next to it.
         alpha: how opaque each pixel is, mode L; None if all are.
         gray: whether it came without colour.
         icc_profile: the colour profile that its pixels are in, if it names one.
@@ -69,6 +70,7 @@ def read_photograph(source: Path | IO[bytes], *, max_pixels: int) -> Photograph:
     rgb, alpha = np.asarray(found.image.convert("RGB")), None
     if found.image.mode.endswith("A"):
         alpha = found.image.getchannel("A")
+        rgb = _bleed(rgb, np.asarray(alpha))
     gray = found.image.mode in ("L", "LA")
     return Photograph(rgb, alpha, gray, found.icc_profile, found.notes)
 
@@ -84,3 +86,21 @@ def _check(image: Image.Image) -> None:
         raise UnreadableImageError(
             f"animated or of several pages ({frames}): save the one to enlarge as an image"
         )
+
+
+def _bleed(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give what is fully transparent the colour of the nearest pixel that is not.
+
+    A network looks at the colours around a pixel, and under an alpha of 0 there are any, mostly
+    black, which would show as a dark fringe.
+
+    Args:
+        pixels: RGB (H, W, 3).
+        alpha: (H, W).
+    """
+    hidden = alpha == 0
+    if hidden.all() or not hidden.any():
+        return pixels
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    bled: NDArray[np.uint8] = pixels[rows, columns]
+    return bled
