@@ -1,12 +1,13 @@
 """The commands for which the installed package is enough: no Kedro project, and no Kedro."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from deepdepixelate.console import ReadableErrors
 from deepdepixelate.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
-from deepdepixelate.enhancing import MEGAPIXELS, TILE
+from deepdepixelate.enhancing import MEGAPIXELS, QUALITY, TILE, FormatName
 from deepdepixelate.errors import UserError
 
 
@@ -20,6 +21,11 @@ def commands() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+@click.option(
+    "--format", "form", default="png", show_default=True, type=click.Choice(get_args(FormatName))
+)
+@click.option("--quality", default=QUALITY, show_default=True, type=click.IntRange(1, 100))
+@click.option("--strip-metadata", is_flag=True, help="Leave out EXIF and resolution.")
 @click.option("--self-ensemble", is_flag=True, help="Mean over the mirror image: twice the work.")
 @click.option("--tile", default=TILE, show_default=True, type=click.IntRange(min=16))
 @click.option("--max-megapixels", default=MEGAPIXELS, show_default=True, help="Refuse larger ones.")
@@ -30,21 +36,26 @@ def enhance(
     output: Path,
     model: str,
     overwrite: bool,
+    form: FormatName,
+    quality: int,
+    strip_metadata: bool,
     self_ensemble: bool,
     tile: int,
     max_megapixels: float,
     device: str,
     precision: str,
 ) -> None:
-    """Enlarge PHOTOGRAPHS (files or folders) to PNG files; needs no project.
+    """Enlarge PHOTOGRAPHS (files, or folders with those below them); needs no project.
 
     An enlarged face is a plausible face, not evidence of anybody's identity.
     """
     from deepdepixelate.enhancing.enhancer import Enhancer
-    from deepdepixelate.enhancing.files import enhance_files, find_photographs, told
+    from deepdepixelate.enhancing.files import conclude, enhance_files
+    from deepdepixelate.enhancing.finding import find_photographs
+    from deepdepixelate.enhancing.saving import FileFormat
     from deepdepixelate.models.pretrained import find_generator, label_of
 
-    found = find_photographs(photographs)
+    found = find_photographs(photographs, output)
     enhancer = Enhancer(
         find_generator(model),
         device=device,
@@ -58,12 +69,11 @@ def enhance(
         enhancer,
         label=label_of(model),
         max_pixels=int(max_megapixels * 1e6),
+        form=FileFormat(form, quality, metadata=not strip_metadata),
         overwrite=overwrite,
     )
-    for path in outcome.written:
-        click.echo(path)
-    if outcome.failures:
-        raise UserError(told(outcome))
+    if message := conclude(outcome):
+        click.echo(message, err=True)
 
 
 @commands.command(cls=ReadableErrors)
@@ -76,9 +86,12 @@ def export(output: Path, model: str, overwrite: bool) -> None:
     from deepdepixelate.enhancing.export import export_onnx
     from deepdepixelate.models.pretrained import find_generator
 
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} is there already and was not overwritten (see --overwrite).")
-    export_onnx(find_generator(model), output)
+    try:
+        if output.exists() and not overwrite:
+            raise UserError(f"{output} is there already and was not overwritten (see --overwrite).")
+        export_onnx(find_generator(model), output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror or error}.") from error
     click.echo(output)
 
 

@@ -1,14 +1,26 @@
 import os
+import re
+import sys
+from dataclasses import replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_model import tiny_weights
 
+from deepdepixelate.enhancing import files
 from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.files import Outcome, enhance_files, find_photographs, told
+from deepdepixelate.enhancing.files import Outcome, conclude, enhance_files
+from deepdepixelate.enhancing.finding import find_photographs
+from deepdepixelate.enhancing.photographs import Photograph, read_photograph
+from deepdepixelate.enhancing.saving import FileFormat
 from deepdepixelate.errors import UserError
+
+PNG = FileFormat()
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +39,21 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def enhance(
-    inputs: list[Path], output: Path, enhancer: Enhancer, *, overwrite: bool = False
+    inputs: list[Path],
+    output: Path,
+    enhancer: Enhancer,
+    *,
+    form: FileFormat = PNG,
+    overwrite: bool = False,
 ) -> Outcome:
-    found = find_photographs(inputs)
     return enhance_files(
-        found, output, enhancer, label="tiny", max_pixels=10**6, overwrite=overwrite
+        find_photographs(inputs, output),
+        output,
+        enhancer,
+        label="tiny",
+        max_pixels=10**6,
+        form=form,
+        overwrite=overwrite,
     )
 
 
@@ -53,10 +75,10 @@ def test_a_bad_one_is_named_and_the_rest_are_done(
     (photographs / "z.jpg").write_bytes((photographs / "b.jpg").read_bytes()[:200])
     outcome = enhance([photographs], tmp_path / "out", enhancer)
     assert [path.name for path in outcome.written] == ["a-tiny-4x.png", "b-tiny-4x.png"]
-    assert [failure.photograph.name for failure in outcome.failures] == ["aa.png", "z.jpg"]
-    message = told(outcome)
-    assert message.startswith("2 of 4 photographs could not be enlarged:\n")
-    assert "aa.png: not an image that can be read" in message
+    assert [failure.path.name for failure in outcome.failures] == ["aa.png", "z.jpg"]
+    with pytest.raises(UserError, match=r"^2 of 4 photographs could not be enlarged:\n") as error:
+        conclude(outcome)
+    assert "aa.png: not an image that can be read" in str(error.value)
     assert len(list((tmp_path / "out").iterdir())) == 2  # nothing half-written beside them
 
 
@@ -76,15 +98,136 @@ def test_nothing_is_overwritten_unasked(
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
-def test_two_of_one_name_do_not_replace_each_other(
+@pytest.mark.parametrize("length", [240, 244, 250])
+def test_a_name_that_is_too_long_is_one_failure_or_none(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer, length: int
+) -> None:
+    (photographs / "a.png").rename(photographs / ("a" * (length - 4) + ".png"))
+    outcome = enhance([photographs], tmp_path / "out", enhancer)
+    written = [path.name for path in outcome.written]
+    assert written[-1] == "b-tiny-4x.png"
+    if length == 250:
+        assert outcome.failures[0].reason.endswith("cannot be written: File name too long")
+    else:
+        assert len(written) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_what_fails_at_writing_is_one_failure(
+    photographs: Path,
+    tmp_path: Path,
+    enhancer: Enhancer,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = Image.Image.save
+
+    def save(image: Image.Image, file: Any, *others: Any, **settings: Any) -> None:
+        if image.size == (48, 32):
+            file.write(b"half of it")
+            raise error
+        real(image, file, *others, **settings)
+
+    Image.new("RGB", (5, 5)).save(photographs / "aa.png")
+    monkeypatch.setattr(Image.Image, "save", save)
+    outcome = enhance([photographs], tmp_path / "out", enhancer)
+    assert [failure.path.name for failure in outcome.failures] == ["a.png", "b.jpg"]
+    assert re.search("No space left|not enough memory", outcome.failures[0].reason)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["aa-tiny-4x.png"]
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'aa-tiny-4x.png'}\n"
+
+
+def test_what_was_written_is_printed_although_a_later_one_is_interrupted(
+    photographs: Path,
+    tmp_path: Path,
+    enhancer: Enhancer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = iter([read_photograph])
+
+    def read(path: Path, max_pixels: int) -> Photograph:
+        for once in results:
+            return once(path, max_pixels=max_pixels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "read_photograph", read)
+    with pytest.raises(KeyboardInterrupt):
+        enhance([photographs], tmp_path / "out", enhancer)
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'a-tiny-4x.png'}\n"
+
+
+def test_results_that_are_not_finite_are_failures(photographs: Path, tmp_path: Path) -> None:
+    weights = tiny_weights()
+    broken = dict(weights.tensors) | {"tail.bias": torch.full((3,), torch.nan)}
+    outcome = enhance(
+        [photographs], tmp_path / "out", Enhancer(replace(weights, tensors=broken), device="cpu")
+    )
+    assert outcome.written == []
+    assert "NaN" in outcome.failures[0].reason
+
+
+def test_two_of_one_name_are_both_done(
     photographs: Path, tmp_path: Path, enhancer: Enhancer
 ) -> None:
     Image.new("RGB", (5, 5), "red").save(photographs / "a.webp")
-    outcome = enhance([photographs], tmp_path / "out", enhancer, overwrite=True)
-    (failure,) = outcome.failures
-    assert failure.photograph.name == "a.webp"
-    with Image.open(tmp_path / "out" / "a-tiny-4x.png") as image:
-        assert image.size == (48, 32)
+    outcome = enhance([photographs], tmp_path / "out", enhancer)
+    names = ["a.png-tiny-4x.png", "a.webp-tiny-4x.png", "b-tiny-4x.png"]
+    assert [path.name for path in outcome.written] == names
+
+
+def test_folders_are_mirrored_and_what_is_skipped_is_told(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer
+) -> None:
+    (photographs / "sub").mkdir()
+    Image.new("RGB", (5, 5)).save(photographs / "sub" / "c.tga")
+    (photographs / "film.mov").write_bytes(b"")
+    outcome = enhance([photographs], tmp_path / "out", enhancer, form=FileFormat("jpeg"))
+    assert [path.relative_to(tmp_path / "out") for path in outcome.written] == [
+        Path("a-tiny-4x.jpg"), Path("b-tiny-4x.jpg"), Path("sub/c-tiny-4x.jpg")
+    ]  # fmt: skip
+    assert conclude(outcome) == "Skipped in folders: 1 .mov."
+
+
+def test_enlargements_beside_the_photographs_are_not_enlarged(
+    photographs: Path, enhancer: Enhancer
+) -> None:
+    assert len(enhance([photographs], photographs, enhancer).written) == 2
+    again = enhance([photographs], photographs, enhancer, overwrite=True)
+    assert [path.name for path in again.written] == ["a-tiny-4x.png", "b-tiny-4x.png"]
+    assert again.skipped == {"enlarged before": 2}
+
+
+def test_a_link_that_leads_nowhere_is_not_overwritten(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer
+) -> None:
+    place = tmp_path / "out" / "a-tiny-4x.png"
+    place.parent.mkdir()
+    place.symlink_to("nowhere")
+    outcome = enhance([photographs], tmp_path / "out", enhancer)
+    assert "is there already" in outcome.failures[0].reason
+    assert place.is_symlink()
+
+
+def test_a_pipe_is_not_waited_for(photographs: Path, tmp_path: Path, enhancer: Enhancer) -> None:
+    os.mkfifo(photographs / "pipe.png")
+    outcome = enhance([photographs], tmp_path / "out", enhancer)
+    assert [(each.path.name, each.reason) for each in outcome.failures] == [
+        ("pipe.png", "not a file")
+    ]
+    assert len(outcome.written) == 2
+
+
+def test_a_terminal_that_lacks_letters_stops_nothing(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photographs / "a.png").rename(photographs / "写真.png")
+    printed = TextIOWrapper(BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert len(enhance([photographs], tmp_path / "out", enhancer).written) == 2
+    printed.flush()
+    assert b"??-tiny-4x.png" in printed.buffer.getvalue()
 
 
 def test_colour_profile_reaches_the_file(
@@ -94,22 +237,6 @@ def test_colour_profile_reaches_the_file(
     enhance([photographs / "c.png"], tmp_path / "out", enhancer)
     with Image.open(tmp_path / "out" / "c-tiny-4x.png") as image:
         assert image.info["icc_profile"] == b"a profile"
-
-
-def test_what_is_not_there_is_told_before_anything_is_done(photographs: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no photograph .*missing\.png"):
-        find_photographs([photographs, photographs / "missing.png"])
-    empty = photographs / "empty"
-    empty.mkdir()
-    with pytest.raises(UserError, match="no images in"):
-        find_photographs([empty])
-
-
-def test_one_named_twice_is_done_once(photographs: Path) -> None:
-    assert find_photographs([photographs / "b.jpg", photographs]) == [
-        photographs / "b.jpg",
-        photographs / "a.png",
-    ]
 
 
 def test_an_output_that_is_a_file_is_refused(photographs: Path, enhancer: Enhancer) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from small_faces import encode, jpeg, picture
 
+from deepdepixelate.imaging import decoding
 from deepdepixelate.imaging.photographs import UnreadableImageError, image_files, read_rgb
 
 ORIENTATION = 0x0112
@@ -357,6 +358,22 @@ def test_too_many_pixels_are_told_before_they_are_decoded(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", height * width // 2 - 1)
     with pytest.raises(UnreadableImageError, match="too many pixels"):
         read_rgb(path)
+
+
+def test_heic_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    path = saved(tmp_path / "a.heic", encode(picture(0), "HEIF", quality=100))
+    assert np.abs(read_rgb(path) - picture(0).astype(float)).mean() < 8
+
+
+def test_heic_names_the_package_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "FORMATS", tuple(set(decoding.FORMATS) - {"HEIF"}))
+    path = saved(tmp_path / "a.jpg", b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100))
+    with pytest.raises(UnreadableImageError, match=r'pip install "deepdepixelate\[heic\]"'):
+        read_rgb(path)
+    assert image_files(tmp_path) == [path]
 
 
 # -- folders ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What the page does: reads a photograph, and enlarges a part of it."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,9 +13,15 @@ from PIL import Image
 from deepdepixelate.demo.crop_box import Box
 from deepdepixelate.enhancing import MEGAPIXELS as PHOTOGRAPH_MEGAPIXELS
 from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.files import save_enlarged
 from deepdepixelate.enhancing.photographs import Photograph, read_photograph
+from deepdepixelate.enhancing.saving import FileFormat, save_enlarged
 from deepdepixelate.models.pretrained import find_generator, label_of
+
+_FORM = FileFormat("png", metadata=False)
+"""Of results: a part of a photograph is shown to others more easily than where it was taken."""
+
+_LONGEST_NAME = 100
+"""Bytes of a photograph's name that its results' names begin with."""
 
 _KEPT_SECONDS = 3600
 """How long results stay on the disk while the page is open."""
@@ -25,7 +32,7 @@ class Opened:
     """A photograph on the page.
 
     Attributes:
-        name: of its file, without the suffix.
+        name: of its file, without the suffix, cut where it is long.
         photograph: the whole of it.
     """
 
@@ -81,7 +88,8 @@ class Zoomer:
             UnreadableImageError: see ``read_photograph``.
         """
         photograph = read_photograph(path, max_pixels=int(PHOTOGRAPH_MEGAPIXELS * 1e6))
-        return Opened(path.stem, photograph)
+        name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
+        return Opened(name, photograph)
 
     def zoom(
         self,
@@ -115,8 +123,8 @@ class Zoomer:
         folder = self._new_folder()
         after = folder / f"{opened.name}-{label_of(model)}-{enhancer.scale}x.png"
         before = folder / f"{opened.name}-bicubic-{enhancer.scale}x.png"
-        save_enlarged(part, enlarged, after)
-        save_enlarged(part, part.finish(plain), before)
+        save_enlarged(part, enlarged, after, _FORM)
+        save_enlarged(part, part.finish(plain), before, _FORM)
         width, height = enlarged.size
         note = f"{box.width}x{box.height} pixels became {width}x{height} in {seconds:.1f} s."
         return Zoomed(before, after, note)

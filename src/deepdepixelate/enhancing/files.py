@@ -2,128 +2,150 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+import torch
 from tqdm import tqdm
 
 from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.photographs import Photograph, read_photograph
+from deepdepixelate.enhancing.finding import Failure, Found, counted, name_outputs
+from deepdepixelate.enhancing.photographs import read_photograph
+from deepdepixelate.enhancing.saving import FileFormat, save_enlarged
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import atomic_write
-from deepdepixelate.imaging.photographs import UnreadableImageError, image_files
+from deepdepixelate.imaging.decoding import UnreadableImageError
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A photograph that could not be enlarged, and why."""
-
-    photograph: Path
-    reason: str
-
-
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What became of the photographs."""
+    """What became of what was asked for.
 
-    written: list[Path]
-    failures: list[Failure]
-
-
-def find_photographs(inputs: Sequence[Path]) -> list[Path]:
-    """The files named, and the images of the folders named.
-
-    Raises:
-        UserError: one is not there, or a folder holds no images.
+    Attributes:
+        written: enlargements, in order.
+        failures: what could not be enlarged.
+        skipped: what else was in the folders, counted by kind.
     """
-    found: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = image_files(path)
-            if not inside:
-                raise UserError(f"there are no images in {path}.")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UserError(f"there is no photograph {path}.")
-    return list(dict.fromkeys(found))
+
+    written: list[Path] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def enhance_files(
-    photographs: Sequence[Path],
+    found: Found,
     output: Path,
     enhancer: Enhancer,
     *,
     label: str,
     max_pixels: int,
+    form: FileFormat,
     overwrite: bool = False,
 ) -> Outcome:
-    """Enlarge photographs to PNG files; one that fails is named, and the rest are done.
+    """Enlarge photographs; one that fails is named, and the rest are done.
+
+    Prints the path of each enlargement as soon as it is written, so that it is known whatever
+    happens to the rest.
 
     Args:
-        photographs: files.
+        found: what is asked for.
         output: folder, made if missing. ``face.jpg`` becomes ``face-<label>-4x.png``.
         enhancer: the generator.
         label: goes into the names.
         max_pixels: larger photographs are refused.
+        form: of the files.
         overwrite: replace what is there under such a name.
 
     Raises:
         UserError: the folder cannot be written to.
     """
     _check_writable(output)
-    outcome = Outcome([], [])
-    with tqdm(total=len(photographs), desc="enhance", unit="photograph") as progress:
-        for photograph in photographs:
-            place = output / f"{photograph.stem}-{label}-{enhancer.scale}x.png"
-            progress.set_postfix_str(photograph.name)
-            try:
-                if place in outcome.written:
-                    raise _RefusedError(f"{place} was just written for another photograph")
-                if place.exists() and not overwrite:
-                    raise _RefusedError(f"{place} is there already and was not overwritten")
-                _enhance_file(photograph, place, enhancer, max_pixels)
+    ending = f"-{label}-{enhancer.scale}x{form.suffix}"
+    places = name_outputs(found.photographs, output, ending)
+    outcome = Outcome(failures=list(found.failures), skipped=Counter(found.skipped))
+    enlargements = set(map(os.path.realpath, places))
+    with tqdm(total=len(places), desc="enhance", unit="photograph") as progress:
+        for asked, place in zip(found.photographs, places, strict=True):
+            progress.set_postfix_str(asked.path.name)
+            if os.path.realpath(asked.path) in enlargements:
+                outcome.skipped["enlarged before"] += 1
+            elif reason := _enhance_file(
+                asked.path, place, enhancer, max_pixels=max_pixels, form=form, overwrite=overwrite
+            ):
+                outcome.failures.append(Failure(asked.path, reason))
+            else:
                 outcome.written.append(place)
-            except (UnreadableImageError, _RefusedError) as error:
-                outcome.failures.append(Failure(photograph, str(error)))
+                tqdm.write(printable(place))
             progress.update()
     return outcome
 
 
-def save_enlarged(original: Photograph, enlarged: Image.Image, path: Path) -> None:
-    """Write an enlargement as PNG, in the colour profile of the photograph that it is of."""
-    with atomic_write(path) as file:
-        enlarged.save(file, "PNG", icc_profile=original.icc_profile)
+def conclude(outcome: Outcome) -> str:
+    """The closing message: what was skipped, if anything was.
+
+    Raises:
+        UserError: something failed; the message names all of it, and what was skipped.
+    """
+    skipped = f"Skipped in folders: {counted(outcome.skipped)}." if outcome.skipped else ""
+    if not outcome.failures:
+        return skipped
+    lines = [f"  - {failure.path}: {failure.reason}" for failure in outcome.failures]
+    whole = len(outcome.written) + len(lines)
+    told = [f"{len(lines)} of {whole} photographs could not be enlarged:", *lines, skipped]
+    raise UserError("\n".join(filter(None, told)))
 
 
-def told(outcome: Outcome) -> str:
-    """The failures, for a person."""
-    done = len(outcome.written)
-    lines = [f"  - {failure.photograph}: {failure.reason}" for failure in outcome.failures]
-    return "\n".join(
-        [f"{len(lines)} of {done + len(lines)} photographs could not be enlarged:", *lines]
-    )
+def printable(path: Path) -> str:
+    """A path for the terminal, where that cannot show all of its characters either."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return str(path).encode(encoding, "replace").decode(encoding)
 
 
-class _RefusedError(Exception):
-    """Not done so as not to lose what is there."""
+def _enhance_file(
+    photograph: Path,
+    place: Path,
+    enhancer: Enhancer,
+    *,
+    max_pixels: int,
+    form: FileFormat,
+    overwrite: bool,
+) -> str | None:
+    """Enlarge one photograph; why it could not be, if so."""
+    try:
+        if _is_there(place) and not overwrite:
+            return f"{place} is there already and was not overwritten"
+        original = read_photograph(photograph, max_pixels=max_pixels)
+        _warn(photograph, original.notes)
+        count = len(enhancer.tiles(*original.pixels.shape[:2]))
+        with tqdm(
+            total=count, desc=photograph.name, unit="tile", leave=False, disable=count < 2
+        ) as bar:
+            enlarged = enhancer.enlarge(original, bar.update)
+        _warn(photograph, save_enlarged(original, enlarged, place, form))
+    except (UnreadableImageError, UserError) as error:
+        return str(error).removesuffix(".")
+    except (MemoryError, torch.OutOfMemoryError):
+        return "there is not enough memory for it: take smaller tiles, or reduce it"
+    return None
 
 
-def _enhance_file(photograph: Path, place: Path, enhancer: Enhancer, max_pixels: int) -> None:
-    original = read_photograph(photograph, max_pixels=max_pixels)
-    for note in original.notes:
+def _warn(photograph: Path, notes: Iterable[str]) -> None:
+    for note in notes:
         logger.warning("%s: %s.", photograph, note)
-    count = len(enhancer.tiles(*original.pixels.shape[:2]))
-    with tqdm(
-        total=count, desc=photograph.name, unit="tile", leave=False, disable=count < 2
-    ) as bar:
-        enlarged = enhancer.enlarge(original, bar.update)
-    save_enlarged(original, enlarged, place)
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        place.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"{place} cannot be written: {error.strerror or error}.") from error
+    return True
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """A person's photograph: its pixels, and what must not get lost on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
+from deepdepixelate.enhancing.metadata import Metadata, read_metadata
 from deepdepixelate.imaging.decoding import UnreadableImageError, opened
 from deepdepixelate.imaging.photographs import upright
 
@@ -29,6 +30,7 @@ class Photograph:
         gray: whether it came without colour.
         icc_profile: the colour profile that its pixels are in, if it names one.
         notes: what a person should know of the conversion.
+        metadata: EXIF and resolution.
     """
 
     pixels: NDArray[np.uint8]
@@ -36,6 +38,7 @@ class Photograph:
     gray: bool
     icc_profile: bytes | None
     notes: tuple[str, ...]
+    metadata: Metadata = field(default_factory=Metadata)
 
     def finish(self, enlarged: Image.Image) -> Image.Image:
         """Give an enlargement, in RGB, the photograph's own gray and alpha."""
@@ -67,12 +70,15 @@ def read_photograph(source: Path | IO[bytes], *, max_pixels: int) -> Photograph:
     with opened(source, max_pixels=max_pixels) as image:
         _check(image)
         found = upright(image, max_pixels=max_pixels)
+        metadata, notes = read_metadata(image)
+    if found.quarter_turn and metadata.dpi is not None:
+        metadata = replace(metadata, dpi=metadata.dpi[::-1])
     rgb, alpha = np.asarray(found.image.convert("RGB")), None
     if found.image.mode.endswith("A"):
         alpha = found.image.getchannel("A")
         rgb = _bleed(rgb, np.asarray(alpha))
     gray = found.image.mode in ("L", "LA")
-    return Photograph(rgb, alpha, gray, found.icc_profile, found.notes)
+    return Photograph(rgb, alpha, gray, found.icc_profile, (*found.notes, *notes), metadata)
 
 
 def _check(image: Image.Image) -> None:

@@ -1,5 +1,6 @@
 """The generators in the box."""
 
+import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def find_generator(model: str) -> Weights:
     if model in NAMES:
         with as_file(files("deepdepixelate") / "pretrained" / f"{model}.safetensors") as path:
             return load_weights(path)
-    if not Path(model).is_file():
+    if not os.path.isfile(model):  # noqa: PTH113 - Path's own raises where a name is too long
         known = ", ".join(NAMES)
         raise UserError(f"there is no model {model}: give one of {known}, or a .safetensors file.")
     return load_weights(Path(model))

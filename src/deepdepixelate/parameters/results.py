@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from deepdepixelate.enhancing import FormatName
 from deepdepixelate.metrics.identity import Mode
 from deepdepixelate.parameters.types import Count, Section
 
@@ -73,12 +74,15 @@ class EnhanceParameters(Section):
     """Enlarging a person's photographs.
 
     Attributes:
-        input: a photograph, or a folder of them.
+        input: a photograph, or a folder with those in it and below it.
         output: folder for the enlarged ones.
         model: srgan or srresnet, from the package; or a file of a generator's weights.
         tile: side of the tiles that are enlarged at a time, in pixels of the photograph.
         max_pixels: photographs of more pixels are refused.
         overwrite: replace files that are there already.
+        format: of the enlarged ones: png, jpeg or webp.
+        quality: 1 to 100, of jpeg and webp.
+        strip_metadata: leave out EXIF and resolution.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
         self_ensemble: enlarge each photograph and its mirror image, and keep the mean.
@@ -90,6 +94,9 @@ class EnhanceParameters(Section):
     tile: Annotated[int, Field(ge=16)]
     max_pixels: Count
     overwrite: bool
+    format: FormatName
+    quality: Annotated[int, Field(ge=1, le=100)]
+    strip_metadata: bool
     device: str
     precision: Literal["auto", "bf16", "fp32"]
     self_ensemble: bool

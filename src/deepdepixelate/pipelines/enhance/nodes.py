@@ -1,10 +1,16 @@
 """Nodes of the stage ``enhance``."""
 
+import logging
+
 from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.files import enhance_files, find_photographs, told
+from deepdepixelate.enhancing.files import conclude, enhance_files, printable
+from deepdepixelate.enhancing.finding import find_photographs
+from deepdepixelate.enhancing.saving import FileFormat
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.pretrained import find_generator, label_of
 from deepdepixelate.parameters import EnhanceParameters
+
+logger = logging.getLogger(__name__)
 
 
 def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
@@ -18,7 +24,7 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
             "say what to enlarge and where to put it: --params "
             '"enhance.input=DIR_OR_FILE,enhance.output=DIR".'
         )
-    photographs = find_photographs([parameters.input])
+    found = find_photographs([parameters.input], parameters.output)
     enhancer = Enhancer(
         find_generator(parameters.model),
         device=parameters.device,
@@ -27,13 +33,16 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
         self_ensemble=parameters.self_ensemble,
     )
     outcome = enhance_files(
-        photographs,
+        found,
         parameters.output,
         enhancer,
         label=label_of(parameters.model),
         max_pixels=parameters.max_pixels,
+        form=FileFormat(
+            parameters.format, parameters.quality, metadata=not parameters.strip_metadata
+        ),
         overwrite=parameters.overwrite,
     )
-    if outcome.failures:
-        raise UserError(told(outcome))
-    return [str(path) for path in outcome.written]
+    if message := conclude(outcome):
+        logger.warning(message)
+    return [printable(path) for path in outcome.written]
