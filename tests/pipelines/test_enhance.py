@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from kedro_project import make_project
 from PIL import Image
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.models.weights import Weights, save_weights
+from deepdepixelate.models.weights import Weights, load_weights, save_weights
 
 pytestmark = pytest.mark.slow
+
+LONG = "x" * 300
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(
+    folder: Path, *arguments: str, name: str = "enhance"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deepdepixelate", "enhance", *arguments],
+        [sys.executable, "-m", "deepdepixelate", name, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -64,6 +69,40 @@ def test_command_with_weights_that_are_none(folder: Path) -> None:
     assert not (folder / "out2").exists()
 
 
+def test_command_with_options(folder: Path) -> None:
+    (folder / "in" / "notes.txt").write_text("no image")
+    done = command(
+        folder, "in/face.jpg", "-o", "out3", "--model", "mine.safetensors",
+        "--format", "webp", "--quality", "50", "--strip-metadata",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "out3/face-mine-2x.webp\n")
+    done = command(folder, "in", "-o", "out4", "--model", "mine.safetensors")
+    assert done.returncode == 1
+    assert done.stderr.endswith("\nSkipped in folders: 1 .txt.\n")
+    (folder / "in" / "notes.txt").unlink()
+
+
+@pytest.mark.parametrize("arguments", [["enhance", "in/face.jpg", "-o", "out5"], ["export", "o"]])
+def test_commands_refuse_weights_that_are_not_finite(folder: Path, arguments: list[str]) -> None:
+    weights = load_weights(folder / "mine.safetensors")
+    broken = dict(weights.tensors) | {"tail.bias": torch.full((3,), torch.nan)}
+    save_weights(folder / "nan.safetensors", replace(weights, tensors=broken))
+    done = command(folder, *arguments[1:], "--model", "nan.safetensors", name=arguments[0])
+    (folder / "nan.safetensors").unlink()
+    assert done.returncode == 1
+    assert "nan.safetensors cannot be used: tail.bias holds NaN" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / arguments[-1]).exists()
+
+
+@pytest.mark.parametrize("arguments", [["enhance", "in/face.jpg", "-o", LONG], ["export", LONG]])
+def test_an_output_whose_name_is_too_long_is_told(folder: Path, arguments: list[str]) -> None:
+    done = command(folder, *arguments[1:], "--model", "mine.safetensors", name=arguments[0])
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "File name too long" in done.stderr
+
+
 def test_pipeline(folder: Path, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     parameters = {
@@ -84,3 +123,13 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
 
     again = project.kedro("run", "--pipeline", "enhance", "--params", given)
     again.assert_readable_error("1 of 1 photographs", "is there already")
+
+    given += f",enhance.input={folder / 'in'},enhance.format=jpeg,enhance.strip_metadata=true"
+    some = project.kedro("run", "--pipeline", "enhance", "--params", given)
+    some.assert_readable_error("1 of 2 photographs", "text.png: not an image")
+    assert f"{tmp_path / 'out' / 'face-mine-2x.jpg'}\n" in some.output
+
+    given += ",enhance.quality=101"
+    project.kedro("run", "--pipeline", "enhance", "--params", given).assert_readable_error(
+        "enhance.quality"
+    )
