@@ -112,7 +112,16 @@ def test_a_name_that_is_too_long_is_one_failure_or_none(
         assert len(written) == 2
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+    ids=["full", "memory", "gpu", "cpu"],
+)
 def test_what_fails_at_writing_is_one_failure(
     photographs: Path,
     tmp_path: Path,

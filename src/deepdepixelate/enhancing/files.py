@@ -128,9 +128,19 @@ def _enhance_file(
         _warn(photograph, save_enlarged(original, enlarged, place, form))
     except (UnreadableImageError, UserError) as error:
         return str(error).removesuffix(".")
-    except (MemoryError, torch.OutOfMemoryError):
-        return "there is not enough memory for it: take smaller tiles, or reduce it"
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return "there is not enough memory for it: take smaller tiles, or a smaller photograph"
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "allocate memory" in str(error) or "not enough memory" in str(
+        error
+    )  # PyTorch's, of CPUs
 
 
 def _warn(photograph: Path, notes: Iterable[str]) -> None:

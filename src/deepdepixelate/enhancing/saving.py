@@ -64,5 +64,8 @@ def save_enlarged(
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     except ValueError as error:  # an encoder's
-        raise UserError(f"{path} cannot be written as {form.name}: {error}.") from error
+        raise UserError(
+            f"{path} cannot be written as {form.name} ({str(error).rstrip('.')}): take another "
+            "format, or leave the metadata out."
+        ) from error
     return tuple(notes)
