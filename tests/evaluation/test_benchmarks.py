@@ -245,6 +245,20 @@ def test_every_kind_of_image_is_scored_as_rgb(tmp_path: Path) -> None:
     assert scores["psnr_y"]["deep.png"] == scores["psnr_y"]["gray.png"]
 
 
+def test_what_cannot_be_read_rightly_is_not_scored(tmp_path: Path) -> None:
+    gray = picture()[:, :, 0]
+    save(tmp_path / "good.png", picture())
+    save(tmp_path / "floats.tif", gray.astype(np.float32) / 255)
+    save(tmp_path / "wide.tif", gray.astype(np.int32))
+    save(tmp_path / "twelve.png", gray.astype(np.uint16) * 16)
+    benchmark = opened(tmp_path)
+    assert list(scored(benchmark)["image"]) == ["good.png"]
+    told = {each["image"]: each["reason"] for each in benchmark.skipped}
+    assert list(told) == ["floats.tif", "twelve.png", "wide.tif"]
+    assert "does not say which of its values" in told["floats.tif"]
+    assert "12 bits or fewer" in told["twelve.png"]
+
+
 def test_a_photograph_is_turned_before_it_is_cropped(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
