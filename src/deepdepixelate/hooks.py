@@ -1,7 +1,7 @@
 """What happens around a Kedro run: checks before it, tags while it runs, a summary after it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from deepdepixelate.parameters import (
     TrainGanParameters,
     check_parameters,
 )
+from deepdepixelate.tracking_store import ProjectStore
 
 
 class ParameterHooks:
@@ -112,12 +113,20 @@ class TrackingHooks:
 
     def __init__(self) -> None:
         self._dataset = ""
+        self._store = ProjectStore(Path())
 
-    @hook_impl(tryfirst=True)
-    def after_context_created(self, context: KedroContext) -> None:
-        """Note which data this is, and keep MLflow from talking into the progress bars."""
+    def tracking_uri(self) -> str:
+        """What ``conf/base/mlflow.yml`` asks for as ``${tracking_uri:}``."""
+        return self._store.uri
+
+    @hook_impl(wrapper=True)
+    def after_context_created(self, context: KedroContext) -> Iterator[None]:
+        """Note which data this is; let kedro-mlflow set MLflow up, one process at a time."""
         self._dataset = context.config_loader["globals"]["dataset"]
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        self._store = ProjectStore(Path(context.project_path))
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # not into the progress bars
+        with self._store.setting_up():
+            yield
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:

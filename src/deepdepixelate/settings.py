@@ -16,15 +16,13 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
 
 
-def _tracking_uri(default: str) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or default
+_TRACKING = TrackingHooks()
 
-
-HOOKS = (ParameterHooks(), PreflightHooks(), TrackingHooks(), LineageHooks(), SummaryHooks())
+HOOKS = (ParameterHooks(), PreflightHooks(), _TRACKING, LineageHooks(), SummaryHooks())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    "custom_resolvers": {"tracking_uri": _tracking_uri},
+    "custom_resolvers": {"tracking_uri": _TRACKING.tracking_uri},
 }
