@@ -12,6 +12,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 # The lines with which MLflow names a server's page of the run; the summary at the end is ours.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
+# A server that is gone is noticed within seconds, not minutes; what was not sent is kept meanwhile.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
 # Processor, memory and GPU over time, beside the curves of each run.
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
 

@@ -1,5 +1,6 @@
 """What the nodes tell MLflow, and what they learn from it: curves, the run's id, the commit."""
 
+import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,9 @@ from typing import Any, TypeVar
 
 import mlflow
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 
+from deepdepixelate.errors import first_line
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainingParameters
 from deepdepixelate.training import launch
@@ -19,6 +22,11 @@ from deepdepixelate.training.loop import Log, TrackedRun
 from deepdepixelate.training.ranks import Ranks
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+_POINTS_AT_ONCE = 1000
+"""What MLflow takes in one request."""
 
 
 class StageRecord:
@@ -41,24 +49,65 @@ class StageRecord:
         self._last_step = last_step
         self._earlier: str | None = None
         self._logged = False
+        self._unsent: list[Metric] = []
+        self._tags: dict[str, str] = {}
+        self._reached = True
         self.run = TrackedRun(run_id, self._resumed)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log ``<stage>.<metric>`` at a step."""
+        """Log ``<stage>.<metric>`` at a step; what cannot be sent is kept for the next time."""
         self._logged = True
         if self.run.run_id is not None and step > self._last_step:
             now = int(time.time() * 1000)
             points = [
                 Metric(f"{self._stage}.{name}", value, now, step) for name, value in metrics.items()
             ]
-            self._client.log_batch(self.run.run_id, points)
+            self._unsent += points
+            self.send()
+
+    def send(self, *, last: bool = False) -> None:
+        """Send what is waiting: a record must not end the training that it is about.
+
+        Args:
+            last: whether it is given up where MLflow still cannot be reached.
+        """
+        if self.run.run_id is None or not (self._unsent or self._tags):
+            return
+        try:
+            for name in list(self._tags):
+                self._client.set_tag(self.run.run_id, name, self._tags[name])
+                del self._tags[name]
+            while self._unsent:
+                self._client.log_batch(self.run.run_id, self._unsent[:_POINTS_AT_ONCE])
+                del self._unsent[:_POINTS_AT_ONCE]
+        except (MlflowException, OSError) as error:
+            if last:
+                logger.warning(
+                    "MLflow cannot be reached: %d points of the curves of %s are lost there; the "
+                    "history in data/08_reporting has them.",
+                    len(self._unsent),
+                    self._stage,
+                )
+            elif self._reached:
+                logger.warning(
+                    "MLflow cannot be reached (%s): %s goes on, and its curves are sent later.",
+                    first_line(error),
+                    self._stage,
+                )
+            self._reached = False
+        else:
+            if not self._reached:
+                logger.info("MLflow answers again: the curves of %s were sent.", self._stage)
+            self._reached = True
 
     def _resumed(self, run_id: str, update: int) -> None:
         self._earlier = run_id
         if self.run.run_id is not None and run_id != self.run.run_id:
-            tags = {"continues_run": run_id, "continues_after_update": str(update)}
-            for name, value in tags.items():
-                self._client.set_tag(self.run.run_id, f"{self._stage}.{name}", value)
+            self._tags |= {
+                f"{self._stage}.continues_run": run_id,
+                f"{self._stage}.continues_after_update": str(update),
+            }
+            self.send()
 
     def sign(self, weights: Weights) -> Weights:
         """Weights whose provenance also says which run, commit and versions made them."""
@@ -95,7 +144,9 @@ def train(
     record = active_record(stage)
     opener = partial(open_record, mlflow.get_tracking_uri(), stage, record.run.run_id)
     job = launch.Job(training, opener, settings.sync_batch_norm)
-    return launch.run(job, settings, record.log, record.run), record
+    result = launch.run(job, settings, record.log, record.run)
+    record.send(last=True)
+    return result, record
 
 
 def _run_id() -> str | None:

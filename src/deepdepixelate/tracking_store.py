@@ -18,6 +18,9 @@ SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 _ARTIFACT_ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow puts artifacts of new experiments; otherwise in the working directory."""
 
+_PATIENCE = 10
+"""Seconds within which a server must answer."""
+
 _LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -46,12 +49,13 @@ class ProjectStore:
 
         Two first runs at the same time would both create its tables, and one would fail. Before,
         the database is checked, and adapted to a project that was moved or copied: MLflow would go
-        on writing to where it was. With a server, nothing is done.
+        on writing to where it was. Of a server it is only asked whether it answers.
 
         Raises:
-            UserError: the database is damaged, or not MLflow's.
+            UserError: the database is damaged, or not MLflow's; or the server does not answer.
         """
-        if os.environ.get(SERVER_VARIABLE):
+        if server := os.environ.get(SERVER_VARIABLE):
+            _knock(server)
             yield
             return
         os.environ[_ARTIFACT_ROOT_VARIABLE] = str(self._artifacts)
@@ -83,3 +87,19 @@ class ProjectStore:
                 f"{self._database} is damaged, or no database of MLflow ({error}). Move it away: "
                 "the next run makes a new one. Weights and reports in data/ do not depend on it."
             ) from error
+
+
+def _knock(server: str) -> None:
+    """Ask a server at once: MLflow would try for minutes."""
+    if not server.startswith(("http://", "https://")):
+        return
+    import requests
+
+    try:
+        requests.get(f"{server.rstrip('/')}/health", timeout=_PATIENCE)
+    except requests.RequestException as error:
+        raise UserError(
+            f"the MLflow server {server} (environment variable {SERVER_VARIABLE}) does not answer: "
+            f"{type(error).__name__}. Start it, or unset the variable: runs are then recorded in "
+            f"{_DATABASE}."
+        ) from error
