@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,19 @@ def test_a_runner_of_many_processes_is_refused(options: dict[str, Any]) -> None:
     assert outcome.exit_code == 1
     assert "ParallelRunner cannot run this project" in outcome.output
     assert not options
+
+
+def test_a_comma_in_a_value_says_what_to_write_instead() -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--params", "enhance.input=Ada, Bob"])
+    assert outcome.exit_code == 2
+    assert "--config" in outcome.output
+
+
+def test_paths_are_relative_to_the_project_wherever_one_stands(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Path(__file__).parents[1]
+    monkeypatch.chdir(project / "tests")
+    assert CliRunner().invoke(cli, ["run"]).exit_code == 0
+    assert Path(os.getcwd()) == project  # noqa: PTH109
+    assert options

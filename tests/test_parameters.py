@@ -208,7 +208,7 @@ def test_a_bad_crop_is_told_beside_other_bad_values_of_its_section(
         ("evaluate__benchmarks", None),
         ("evaluate__benchmarks", "some/place"),
         ("evaluate__benchmarks", {"set5": None}),
-        ("evaluate__benchmarks", {"set5": 5}),
+        ("evaluate__benchmarks", {"set5": 5.5}),
         ("evaluate__benchmarks", {"set5": {"lr": "some/place"}}),
         ("evaluate__benchmarks", {"set5": {"hr": "some/place", "sr": "some/place"}}),
         ("evaluate__benchmarks", {"set 5": "some/place"}),
@@ -263,6 +263,28 @@ def test_a_benchmark_is_a_folder_or_two(defaults: dict[str, Any]) -> None:
         (Path("c"), None),
         (Path("d"), Path("e")),
     ]
+
+
+def test_paths_mean_what_people_write(
+    defaults: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    parameters = check_parameters(
+        changed(
+            defaults,
+            enhance__input="~/photos",
+            enhance__output=2024,
+            train_gan__vgg_weights="~/vgg.pth",
+            evaluate__benchmarks={"mine": "~/faces", "years": 2023},
+        )
+    )
+    assert (parameters.enhance.input, parameters.enhance.output) == (
+        Path("/home/ada/photos"),
+        Path("2024"),
+    )
+    assert parameters.train_gan.vgg_weights == Path("/home/ada/vgg.pth")
+    assert parameters.evaluate.benchmarks["mine"].hr == Path("/home/ada/faces")
+    assert parameters.evaluate.benchmarks["years"].hr == Path("2023")
 
 
 def test_a_benchmark_cannot_be_called_as_the_test_split(defaults: dict[str, Any]) -> None:

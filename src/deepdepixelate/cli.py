@@ -1,10 +1,13 @@
 """The project's part of the ``kedro`` command: ``kedro run`` whose errors a person can read."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 
 from deepdepixelate.commands import commands
@@ -17,7 +20,21 @@ def cli() -> None:
 
 
 class _KedroRun(ReadableErrors):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "must contain a key and a value" not in error.message:
+                raise
+            raise click.UsageError(
+                f"{error.message} Commas separate parameters: a list, or a path with a comma, goes "
+                "into a file that --config names, as in conf/recipe.yml.",
+                ctx,
+            ) from error
+
     def invoke(self, ctx: click.Context) -> Any:
+        if (project := find_kedro_project(Path.cwd())) is not None:
+            os.chdir(project)  # paths are relative to it, as those of the catalogue are
         _check_pipeline_names(ctx.params)
         _check_runner(ctx.params)
         _add_params_of_the_file(ctx)

@@ -24,7 +24,7 @@ class CelebAFaces(_ReadOnlyFaces):
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = Path(filepath).expanduser()
         self.metadata = metadata
 
     def load(self) -> "FaceSource":

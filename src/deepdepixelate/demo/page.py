@@ -210,6 +210,9 @@ def serving(
         zoomer = Zoomer(folder / "results", device=device, tile=tile, max_pixels=max_pixels)
         for model in models:
             zoomer.prepare(model)
+        for name in ("no_proxy", "NO_PROXY"):  # a proxy knows nothing of this computer's addresses
+            others = os.environ.get(name)
+            os.environ[name] = f"{others},{host}" if others else host
         page = build_page(zoomer, write_samples(folder / "samples"), models)
         try:
             _, address, _ = page.launch(

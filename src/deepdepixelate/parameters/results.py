@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from deepdepixelate.enhancing import FormatName
 from deepdepixelate.metrics.identity import Mode
-from deepdepixelate.parameters.types import Count, Section
+from deepdepixelate.parameters.types import Count, Section, UserPath
 
 
 class BenchmarkFolders(Section):
@@ -19,13 +19,13 @@ class BenchmarkFolders(Section):
             them with the project's own bicubic kernel.
     """
 
-    hr: Path
-    lr: Path | None = None
+    hr: UserPath
+    lr: UserPath | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
-        return {"hr": value} if isinstance(value, str | Path) else value
+        return {"hr": value} if isinstance(value, str | int | Path) else value
 
 
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -88,8 +88,8 @@ class EnhanceParameters(Section):
         self_ensemble: enlarge each photograph and its mirror image, and keep the mean.
     """
 
-    input: Path | None
-    output: Path | None
+    input: UserPath | None
+    output: UserPath | None
     model: str
     tile: Annotated[int, Field(ge=16)]
     max_pixels: Count

@@ -1,14 +1,13 @@
 """Parameters of both trainings."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from deepdepixelate.models.discriminator import SHRINKING, DiscriminatorKind
 from deepdepixelate.models.shift_tolerant import SMALLEST_SIDE
-from deepdepixelate.parameters.types import Count, Fraction, Positive, Section
+from deepdepixelate.parameters.types import Count, Fraction, Positive, Section, UserPath
 
 
 class TrainingParameters(Section):
@@ -175,7 +174,7 @@ class TrainGanParameters(Schedule):
 
     discriminator: DiscriminatorParameters
     content: Literal["mse", "vgg22", "vgg54", "st_lpips"]
-    vgg_weights: Path | None
+    vgg_weights: UserPath | None
     vgg_feature_scale: Positive | None
     pixel_weight: Annotated[float, Field(ge=0)]
     adversarial_weight: Annotated[float, Field(ge=0)]

@@ -1,12 +1,22 @@
 """What the sections of the parameters are made of."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _named_by_a_number(value: Any) -> Any:
+    """``--params name=2024`` gives a number, where a folder of that name is meant."""
+    return str(value) if type(value) is int else value
+
+
+UserPath = Annotated[Path, BeforeValidator(_named_by_a_number), AfterValidator(Path.expanduser)]
+"""A file or folder of a user's; ``~`` is the home folder."""
 
 
 class Section(BaseModel):
