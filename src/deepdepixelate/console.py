@@ -1,27 +1,31 @@
 """What all commands share: errors that a person can read, and a clean end when they are stopped."""
 
-import errno
 import signal
 from collections.abc import Iterator
+from signal import Signals
 from types import FrameType
 from typing import Any
 
 import click
 
-from deepdepixelate.errors import UserError
+from deepdepixelate.errors import explained
 
-_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_ENDINGS = ("SIGTERM", "SIGHUP")
+"""Signals that end a process without unwinding it. Windows has no SIGHUP."""
 
 
 class ReadableErrors(click.Command):
     """Tells what a person can mend in one message; any other exception keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, _terminate)
+        for name in _ENDINGS:
+            number = Signals.__members__.get(name)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end)
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
-            number = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
+            number = interruption.number if isinstance(interruption, _Ended) else Signals.SIGINT
             self.clean_up()
             click.echo(f"Stopped by {number.name}. Run the same command again.", err=True)
             raise SystemExit(128 + number) from None
@@ -34,29 +38,26 @@ class ReadableErrors(click.Command):
 
     def explain(self, error: BaseException) -> str | None:
         """What to tell of an error that is a person's to mend; None for one of the program's."""
-        if isinstance(error, UserError):
-            return str(error)
-        if isinstance(error, OSError) and error.errno in _FULL_OR_FORBIDDEN:
-            place = f" ({error.filename})" if error.filename else ""
-            return (
-                f"{error.strerror}{place}: make room or mend the permissions, then run the same "
-                "command again."
-            )
-        return None
+        return explained(error)
 
     def clean_up(self) -> None:
         """What else to do when the command is stopped."""
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, made to unwind as Ctrl-C does."""
+class _Ended(KeyboardInterrupt):
+    """A signal, made to unwind as Ctrl-C does."""
+
+    def __init__(self, number: Signals) -> None:
+        super().__init__()
+        self.number = number
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+def _end(number: int, frame: FrameType | None) -> None:
+    raise _Ended(Signals(number))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from; not what was merely being handled at the time."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__

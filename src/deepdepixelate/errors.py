@@ -1,5 +1,9 @@
 """The error that a person can act on."""
 
+import errno
+
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 class UserError(Exception):
     """What happened, where, and what to do, in one message: shown without a traceback.
@@ -7,6 +11,19 @@ class UserError(Exception):
     For everything that is wrong with a person's input, files, settings or machine. What is wrong
     with the program itself is any other exception, and keeps its traceback.
     """
+
+
+def explained(error: BaseException) -> str | None:
+    """What to tell of an error that is a person's to mend; None for one of the program's."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _FULL_OR_FORBIDDEN:
+        place = f" ({error.filename})" if error.filename else ""
+        return (
+            f"{error.strerror}{place}: make room or mend the permissions, then run the same "
+            "command again."
+        )
+    return None
 
 
 def first_line(error: BaseException) -> str:

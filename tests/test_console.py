@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from deepdepixelate.console import ReadableErrors
+from deepdepixelate.errors import UserError
+
+
+def command(function: object) -> click.Command:
+    return ReadableErrors(name="do", callback=function)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def same_handlers() -> object:
+    """The command sets handlers for the rest of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_bug_met_while_an_error_was_handled_is_not_shown_as_a_mistake(hidden: bool) -> None:
+    def look_up() -> None:
+        try:
+            raise PermissionError(13, "Permission denied", "some/file")
+        except PermissionError:
+            if hidden:
+                raise KeyError("name") from None
+            raise KeyError("name")  # noqa: B904 - the bug
+
+    outcome = CliRunner().invoke(command(look_up))
+    assert isinstance(outcome.exception, KeyError)
+    assert "mend the permissions" not in outcome.output
+
+
+def test_a_mistake_is_told_through_what_was_raised_from_it() -> None:
+    def load() -> None:
+        try:
+            raise UserError("the folder is not there")
+        except UserError as error:
+            raise RuntimeError("while loading") from error
+
+    outcome = CliRunner().invoke(command(load))
+    assert outcome.exit_code == 1
+    assert outcome.output == "Error: the folder is not there\n"
+
+
+ENDS_ITSELF = """
+import os, signal, sys
+from deepdepixelate.console import ReadableErrors
+
+class Command(ReadableErrors):
+    def clean_up(self):
+        print("cleaned up")
+
+def end():
+    os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
+    print("went on")
+
+Command(name="do", callback=end).main(args=[])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("name", "before", "code", "said"),
+    [
+        ("SIGTERM", "", 128 + 15, "cleaned up"),
+        ("SIGHUP", "", 128 + 1, "cleaned up"),
+        ("SIGHUP", "trap '' HUP;", 0, "went on"),
+    ],
+)
+def test_a_signal_that_ends_a_command_lets_it_clean_up_unless_it_is_ignored(
+    tmp_path: Path, name: str, before: str, code: int, said: str
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(ENDS_ITSELF)
+    process = subprocess.run(
+        ["sh", "-c", f"{before} exec {sys.executable} {script} {name}"],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == code, process.stderr
+    assert said in process.stdout
