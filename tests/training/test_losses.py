@@ -50,8 +50,8 @@ class TestFeatureLoss:
     def test_does_not_ask_how_large_the_features_of_a_map_are(self) -> None:
         random = torch.Generator().manual_seed(7)
         hr, sr = ([torch.rand(2, 3, 8, 8, generator=random) for _ in range(5)] for _ in range(2))
-        larger = [[tensor * 1000 for tensor in maps] for maps in (sr, hr)]
-        torch.testing.assert_close(feature_loss(*larger), feature_loss(sr, hr))
+        larger_sr, larger_hr = ([tensor * 1000 for tensor in maps] for maps in (sr, hr))
+        torch.testing.assert_close(feature_loss(larger_sr, larger_hr), feature_loss(sr, hr))
 
     def test_is_float32_of_bfloat16_features(self) -> None:
         hr = [each.bfloat16() for each in self.maps(1.0, 1.0, 1.0, 1.0, 1.0)]

@@ -1,6 +1,9 @@
-"""Losses on images (N, 3, H, W) in [-1, 1] that PyTorch does not have. Float32 scalars."""
+"""Losses on images (N, 3, H, W) in [-1, 1] that PyTorch does not have. Float32 scalars.
 
-from collections.abc import Sequence
+Each is a mean over crops, so that the mean over processes that share a batch is that of the batch.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +26,11 @@ def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
     return 10 * torch.log10((squared_errors + 1e-6) / 2**2).mean()
 
 
-def feature_loss(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
+def feature_loss(
+    sr: Sequence[Tensor],
+    hr: Sequence[Tensor],
+    mean: Callable[[Tensor], Tensor] = lambda means: means,
+) -> Tensor:
     """Relative mean absolute difference of feature maps: the content loss ``st_lpips``.
 
     The mean over the maps l of ``w_l * mean(|sr_l - hr_l|) / mean(hr_l)``, with the weights w .1,
@@ -33,10 +40,13 @@ def feature_loss(sr: Sequence[Tensor], hr: Sequence[Tensor]) -> Tensor:
     Args:
         sr: five feature maps of SR, after their ReLU, (N, C, h, w) each.
         hr: those of HR.
+        mean: of the five ``mean(hr_l)``, over all that share a batch: a quotient of means over a
+            share of the crops would not average to that over all of them.
     """
+    sizes = mean(torch.stack([wanted.float().mean() for wanted in hr]))
     terms = [
-        weight * l1_loss(made.float(), wanted.float()) / wanted.float().mean()
-        for weight, made, wanted in zip(_FEATURE_WEIGHTS, sr, hr, strict=True)
+        weight * l1_loss(made.float(), wanted.float()) / size
+        for weight, made, wanted, size in zip(_FEATURE_WEIGHTS, sr, hr, sizes, strict=True)
     ]
     return torch.stack(terms).mean()
 
