@@ -1,10 +1,13 @@
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.training import device
 from deepdepixelate.training.device import Compute, choose_compute, find_device
 
 
@@ -35,6 +38,43 @@ def test_device_that_is_not_here_is_refused(name: str) -> None:
 @pytest.mark.parametrize(("precision", "bf16"), [("bf16", True), ("fp32", False)])
 def test_precision_is_as_asked(precision: str, bf16: bool) -> None:
     assert choose_compute("cpu", precision) == Compute(torch.device("cpu"), bf16)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A GPU that is only said to be there, and PyTorch's settings as they were afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32
+    monkeypatch.setattr(device, "find_device", lambda name: torch.device("cuda"))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is as before, afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = before
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("tf32", True), ("bf16", False)])
+def test_a_gpu_multiplies_in_tf32_only_where_that_is_asked_for(precision: str, tf32: bool) -> None:
+    assert choose_compute("cuda", precision).precision == precision
+    assert torch.backends.cudnn.allow_tf32 is tf32
+    assert torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
+def test_tf32_is_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="tf32 is for a CUDA GPU"):
+        choose_compute("cpu", "tf32")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_is_more_than_a_warning(deterministic: bool) -> None:
+    choose_compute("cuda", "fp32", deterministic=deterministic)
+    assert torch.are_deterministic_algorithms_enabled() is deterministic
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.backends.cudnn.benchmark is not deterministic
+    expected = ":4096:8" if deterministic else None
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == expected
 
 
 @pytest.mark.parametrize(

@@ -16,24 +16,27 @@ class TrainingParameters(Section):
     Attributes:
         seed: of the weights and of the crops; equal seeds give equal runs on one machine.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        deterministic: on a GPU, only kernels that give the same bits each time; slower.
+        precision: bf16 autocast; fp32; or tf32, fp32 that a CUDA GPU multiplies in TF32. auto takes
+            bf16 where the hardware has it, else fp32.
+        deterministic: on a GPU, only kernels that give the same bits each time; slower. An
+            operation that has none stops the training.
         compile: fuse the networks with torch.compile; auto does on a CUDA GPU, by itself and not
             deterministic. Where compiling fails, training goes on without it.
         log_every: updates between two points of the curves.
         batch_norm_updates: training batches from which the batch-norm statistics of the final
             generator are estimated anew; 0 keeps the running ones.
-        checkpoints_kept: the newest checkpoints that stay, beside the best one.
+        checkpoints_kept: how many of the newest checkpoints stay.
         devices: processes on this host, a GPU each: a number, or auto for all GPUs (one on a CPU).
         hosts: how many hosts train together.
         rendezvous: HOST:PORT where several hosts meet; HOST is this one.
         max_restarts: how often the processes are started again after one of them died.
-        sync_batch_norm: batch-norm statistics of the whole batch, not of each process's share.
+        sync_batch_norm: batch-norm statistics of the whole batch, not of each process's share. With
+            false, another number of processes is another training.
     """
 
     seed: Annotated[int, Field(ge=0)]
     device: str
-    precision: Literal["auto", "bf16", "fp32"]
+    precision: Literal["auto", "bf16", "fp32", "tf32"]
     deterministic: bool
     compile: Literal["auto"] | bool
     log_every: Count
@@ -62,8 +65,9 @@ class LearningRate(Section):
         schedule: constant; cosine, to zero at the last update; or steps.
         decay_at: for steps: the fractions of all updates at which the rate is multiplied.
         decay_factor: for steps: by what.
-        warm_up: updates over which the rate rises to what the schedule says: weights that are
-            trained already suffer from Adam's first steps, whose size knows no gradient yet.
+        warm_up: updates over which the rate rises to what the schedule says, from the first one in
+            which a network learns: weights that are trained already suffer from Adam's first
+            steps, whose size knows no gradient yet.
     """
 
     initial: Positive
@@ -89,7 +93,8 @@ class Schedule(Section):
     """What a training repeats, and how often.
 
     Attributes:
-        updates: optimisation steps in all.
+        updates: optimisation steps in all. More of them go on from a training of fewer, where its
+            rates are the first ones of this schedule.
         batch_size: crops an update.
         crop_size: side of the square HR crops, in pixels; a multiple of the scale.
         learning_rate: see LearningRate.

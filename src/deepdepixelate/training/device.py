@@ -1,6 +1,7 @@
 """Where to compute, and in which precision."""
 
 import ctypes
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,18 @@ class Compute:
         device: where tensors are.
         bf16: whether matrix work runs in bfloat16 (autocast) or in float32.
         compiled: whether the networks go through ``torch.compile``.
+        tf32: whether a GPU may round what it multiplies in float32 to TF32's 10 bits.
     """
 
     device: torch.device
     bf16: bool
     compiled: bool = False
+    tf32: bool = False
+
+    @property
+    def precision(self) -> str:
+        """Its name among the parameters: bf16, tf32 or fp32."""
+        return "bf16" if self.bf16 else "tf32" if self.tf32 else "fp32"
 
     def autocast(self) -> torch.autocast:
         """The context in which networks run forward; disabled where the precision is float32."""
@@ -43,7 +51,7 @@ class Compute:
             if self.device.type == "cuda"
             else f"{self.device}, {torch.get_num_threads()} threads"
         )
-        precision = "bf16 autocast" if self.bf16 else "fp32"
+        precision = "bf16 autocast" if self.bf16 else self.precision
         return f"{name}, {precision}, compiled" if self.compiled else f"{name}, {precision}"
 
 
@@ -71,14 +79,26 @@ def find_device(name: str) -> torch.device:
 def choose_compute(device: str, precision: str, *, deterministic: bool = False) -> Compute:
     """Resolve ``auto``: bf16 where the hardware computes in it, and float32 elsewhere.
 
-    Also sets, for the process, whether CUDA may choose its fastest kernels by trial, or must take
-    those that give the same bits every time.
+    Also sets, for the process, whether CUDA may multiply float32 in TF32, as it does by default in
+    convolutions; and whether it may choose its fastest kernels by trial, or must take those that
+    give the same bits every time. Where there are none, PyTorch raises RuntimeError.
+
+    Raises:
+        UserError: there is no such device here, or it has no TF32.
     """
     found = find_device(device)
+    tf32 = precision == "tf32"
     if found.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = not deterministic
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    return Compute(found, precision == "bf16" or (precision == "auto" and _has_bf16(found)))
+        torch.use_deterministic_algorithms(deterministic)
+        if deterministic:  # what PyTorch asks for; cuBLAS reads it when it is first used
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    elif tf32:
+        raise UserError(f"the precision tf32 is for a CUDA GPU; {found} computes in fp32 or bf16.")
+    bf16 = precision == "bf16" or (precision == "auto" and _has_bf16(found))
+    return Compute(found, bf16, tf32=tf32)
 
 
 def keep_freed_memory() -> None:
