@@ -18,8 +18,9 @@ from deepdepixelate.errors import first_line
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainingParameters
 from deepdepixelate.training import launch
-from deepdepixelate.training.loop import Log, TrackedRun
+from deepdepixelate.training.loop import Log
 from deepdepixelate.training.ranks import Ranks
+from deepdepixelate.training.resuming import TrackedRun
 
 Result = TypeVar("Result")
 

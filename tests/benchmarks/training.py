@@ -52,6 +52,7 @@ from deepdepixelate.training.device import Compute, choose_compute, keep_freed_m
 from deepdepixelate.training.loop import Log, Plan, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device
+from deepdepixelate.training.resuming import Progress
 
 CONF = Path(__file__).parents[2] / "conf"
 EPOCH = 162_770  # CelebA's training images: the plain loop starts an epoch as rarely as it would
@@ -128,7 +129,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     store = CheckpointStore(work / "checkpoints", {})
     log = mlflow_log(work, stage)
     with suppress(TimeIsUpError):
-        train(ours, crops, plan, validate=lambda _: {}, checkpoints=store, log=log)
+        train(ours, crops, plan, Progress(), validate=lambda _: {}, checkpoints=store, log=log)
 
     # A GPU works on while Python goes on: there the steps' share shows in the rates alone.
     in_steps = sum(ours.in_steps[1:]) / sum(ours.turns.seconds[1:])
@@ -227,7 +228,8 @@ class InTurns:
 
     def __init__(self, objective: Objective, seconds: float, device: torch.device) -> None:
         self.optimizers, self.result = objective.optimizers, objective.result
-        self.state, self.restore = objective.state, objective.restore
+        self.begins, self.state = objective.begins, objective.state
+        self.restore = objective.restore
         self.turns = Turns()
         self.in_steps: list[float] = []
         self.at_end_of_turn: Callable[[], None] = lambda: None

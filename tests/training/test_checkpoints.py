@@ -1,3 +1,4 @@
+import errno
 import pickle
 import shutil
 from collections.abc import Callable
@@ -170,13 +171,15 @@ def test_full_disk_leaves_the_earlier_checkpoints(
     store.save(Checkpoint(1, state(1)))
     store.save(Checkpoint(2, state(2)))
 
-    def fill(_: object, file: Any) -> None:
-        file.write(b"half")
-        raise RuntimeError("file write failed")
+    def fill(_: object, file: Any) -> None:  # as torch.save does it
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")
 
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", fill)
-        with pytest.raises(UserError, match="file write failed"):
+        with pytest.raises(UserError, match=r"No space left.*goes on from update 2"):
             store.save(Checkpoint(3, state(3)))
 
     found = store.latest()

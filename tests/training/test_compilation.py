@@ -10,6 +10,7 @@ import torch
 from tiny_training import adversarial, assert_equal, pretraining, smooth_images
 from torch import Tensor
 
+from deepdepixelate.models.generator import Generator
 from deepdepixelate.training.compilation import COMPILED, compile_networks
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 
@@ -67,6 +68,27 @@ def test_without_a_working_compiler_training_goes_on_eagerly(
 
     assert "torch.compile does not work here (no compiler found)" in caplog.text
     assert losses(fallen_back, 3) == losses(eager, 3)
+    assert_equal(fallen_back.state(), eager.state())
+
+
+def test_a_compiler_that_fails_only_where_the_generator_learns_is_found_out_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a head start it does not learn: the failure would end the run at its first real step."""
+
+    def broken(network: Any, **_: Any) -> Any:
+        def call(images: Tensor) -> Tensor:
+            if torch.is_grad_enabled() and isinstance(network, Generator):
+                raise RuntimeError("no backward kernel")
+            result: Tensor = network(images)
+            return result
+
+        return call
+
+    eager, fallen_back = (adversarial(head_start=10) for _ in range(2))
+    monkeypatch.setattr(torch, "compile", broken)
+    assert not compile_networks(fallen_back, *batch(9))
+    assert losses(fallen_back, 12) == losses(eager, 12)
     assert_equal(fallen_back.state(), eager.state())
 
 

@@ -24,10 +24,10 @@ from deepdepixelate.models.generator import Generator, from_pixels
 from deepdepixelate.parameters import LearningRate
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.loop import Plan, learning_rate_at, train
-from deepdepixelate.training.objectives import (
-    Objective,
-)
+from deepdepixelate.training.loop import Plan, train
+from deepdepixelate.training.objectives import Objective
+from deepdepixelate.training.rates import learning_rate_at
+from deepdepixelate.training.resuming import resume
 from deepdepixelate.training.validation import Validator
 
 Rows = list[dict[str, float]]
@@ -63,6 +63,10 @@ class Observed:
         return self.inner.optimizers
 
     @property
+    def begins(self) -> tuple[int, ...]:
+        return self.inner.begins
+
+    @property
     def result(self) -> Generator:
         return self.inner.result
 
@@ -70,9 +74,7 @@ class Observed:
         if self._before is not None:
             self._before(self.steps)
         self.steps += 1
-        rates = {group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups}
-        self.rates.append(rates.pop())
-        assert not rates
+        self.rates.append(self.optimizers[0].param_groups[0]["lr"])
         return self.inner.step(lr, hr)
 
     def state(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ def run(
         objective,
         crops,
         plan,
+        resume(plan.name, plan.updates, objective, store),
         validate=validate or Validator(pairs, 2, CPU),
         checkpoints=store,
         log=log or Journal(),
@@ -186,6 +189,28 @@ class TestLearningRate:
             for update in range(7)
         ]
         assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+
+    def test_warming_up_begins_with_the_first_update_of_a_network(self) -> None:
+        warmed = LearningRate(initial=1e-3, schedule="constant", warm_up=3)
+        rates = [learning_rate_at(update, 100, warmed, begin=5) for update in range(10)]
+        assert rates == pytest.approx([0] * 5 + [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
+
+    def test_each_network_warms_up_by_itself(
+        self, pairs: ImagePairs, store: CheckpointStore
+    ) -> None:
+        rate = LearningRate(initial=1e-3, schedule="constant", warm_up=3)
+        objective = adversarial(head_start=4)
+        rates: list[list[float]] = []
+
+        def note(steps: int) -> None:
+            rates.append([each.param_groups[0]["lr"] for each in objective.optimizers])
+
+        plan = replace(PLAN, learning_rate=rate, log_every=1)
+        history = run(Observed(objective, note), pairs, store, plan=plan)
+        generator, discriminator = zip(*rates, strict=True)
+        assert generator[3:9] == pytest.approx((0, 0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3))
+        assert discriminator[:5] == pytest.approx((0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3))
+        assert tuple(row["learning_rate"] for row in history) == generator
 
     def test_constant_stays(self) -> None:
         constant = LearningRate(initial=3e-4, schedule="constant", decay_at=(0.1,))
@@ -248,11 +273,13 @@ class TestCurves:
     def test_rate_of_the_plan_reaches_all_optimizers(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
-        objective = Observed(adversarial())
+        inner = adversarial()
+        objective = Observed(inner)
         history = run(objective, pairs, store)
 
         expected = [learning_rate_at(update, 12, PLAN.learning_rate) for update in range(12)]
         assert objective.rates == expected
+        assert [each.param_groups[0]["lr"] for each in inner.optimizers] == [expected[-1]] * 2
         assert [row["learning_rate"] for row in history if "loss" in row] == [
             expected[3],
             expected[7],
@@ -502,6 +529,13 @@ class TestBrokenLoss:
 
         with pytest.raises(UserError, match=r"train_gan broke off.*discriminator_loss"):
             run(Diverged(adversarial()), pairs, store, plan=replace(PLAN, name="train_gan"))
+
+    def test_names_no_checkpoint_where_there_is_none(
+        self, pairs: ImagePairs, store: CheckpointStore
+    ) -> None:
+        with pytest.raises(UserError, match="There is no checkpoint yet") as caught:
+            run(Scripted([float("nan")] * 12), pairs, store, plan=replace(PLAN, log_every=1))
+        assert str(store.folder) not in str(caught.value)
 
     def test_leaves_a_good_checkpoint_as_the_last(
         self, pairs: ImagePairs, store: CheckpointStore

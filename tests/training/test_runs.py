@@ -1,4 +1,9 @@
+import hashlib
+import json
+import logging
+import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,16 @@ from safetensors.torch import save_file
 from tiny_training import assert_equal, smooth_images, tiny_generator, vgg22_weights, write_pairs
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.perceptual import DEFAULT_FEATURE_SCALE
 from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights
 from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
-from deepdepixelate.training.runs import TrainingData, content_network, pretrain, train_gan
+from deepdepixelate.training.crops import CropSampler
+from deepdepixelate.training.interruption import InterruptionError
+from deepdepixelate.training.ranks import Ranks
+from deepdepixelate.training.runs import content_network, pretrain, train_gan
+from deepdepixelate.training.stage import TrainingData
 
 SCHEDULE: dict[str, Any] = {
     "updates": 4,
@@ -493,3 +503,102 @@ class TestContentNetwork:
         assert network is not None
         assert DEFAULT_FEATURE_SCALE["vgg22"] == 1.0
         assert network.feature_scale == given
+
+
+def forget_the_format(checkpoints: Path) -> Path:
+    """Make the only training look as the first format did; its folder."""
+    (folder,) = checkpoints.iterdir()
+    values = json.loads((folder / "fingerprint.json").read_text())
+    assert values.pop("format") == 2
+    assert values.pop("processes") is None
+    content = json.dumps(values, sort_keys=True, indent=1)
+    (folder / "fingerprint.json").write_text(content)
+    return folder.rename(folder.with_name(hashlib.sha256(content.encode()).hexdigest()[:12]))
+
+
+class TestGoesOnFrom:
+    def test_a_training_in_the_first_format(self, place: Place) -> None:
+        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+        folder = forget_the_format(place.data.checkpoints)
+        (folder / "update-000000004.pt").unlink()
+        journal = Journal()
+        second, _ = pretrain(place.data, for_pretrain(), training(), journal)
+
+        assert journal.updates == [4]
+        assert_equal(second.tensors, first.tensors)
+        assert list(place.data.checkpoints.iterdir()) == [folder]
+        assert "update-000000004.pt" in {path.name for path in folder.iterdir()}
+
+    def test_a_shorter_training_with_the_same_rates(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rate = {"learning_rate": {"initial": 1e-3, "schedule": "constant"}}
+        expected, _ = pretrain(
+            place.fresh(), for_pretrain(updates=8, **rate), training(), Journal()
+        )
+        pretrain(place.data, for_pretrain(**rate), training(), Journal())
+        before = files(place.data.checkpoints)
+        journal = Journal()
+        with caplog.at_level(logging.INFO):
+            made, history = pretrain(
+                place.data, for_pretrain(updates=8, **rate), training(), journal
+            )
+
+        assert journal.updates == [6, 8]
+        assert [row["update"] for row in history] == [2, 4, 6, 8]
+        assert_equal(made.tensors, expected.tensors)
+        assert made.provenance["fingerprint"]["settings"]["updates"] == 8
+        assert {path: files(place.data.checkpoints)[path] for path in before} == before
+        assert caplog.text.count("begins with what another training did") == 1
+
+    def test_no_shorter_training_where_it_is_to_begin_anew(self, place: Place) -> None:
+        rate = {"learning_rate": {"initial": 1e-3, "schedule": "constant"}}
+        pretrain(place.data, for_pretrain(**rate), training(), Journal())
+        journal = Journal()
+        settings = for_pretrain(updates=8, restart=True, **rate)
+        pretrain(place.data, settings, training(), journal)
+        assert journal.updates == [2, 4, 6, 8]
+
+    def test_a_training_of_as_many_processes_where_each_has_its_own_statistics(
+        self, place: Place
+    ) -> None:
+        settings, own = for_pretrain(), training(sync_batch_norm=False)
+        alone, _ = pretrain(place.data, settings, own, Journal())
+        assert alone.provenance["fingerprint"]["processes"] is None
+        journal = Journal()
+        pretrain(place.data, settings, own, journal)
+        assert journal.updates == []
+        with pytest.raises(UserError, match="could not be read"):
+            pretrain(place.data, settings, own, journal, ranks=Ranks(trained_by=2))
+
+
+def test_a_finished_training_is_read_without_its_images(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a training in other processes, which have checked and loaded them."""
+    first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+    monkeypatch.setattr(ImagePairs, "verify", lambda pairs: pytest.fail("verified again"))
+    monkeypatch.setattr(CropSampler, "__init__", lambda *_, **__: pytest.fail("opened again"))
+    reader = Ranks(device="cpu", trained_by=2)
+    # On a Mac, "auto" is Apple's GPU for one process, and the CPU for several.
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for ranks, device in ((reader, "auto"), (Ranks(), "cpu")):
+        journal = Journal()
+        read, _ = pretrain(
+            place.data, for_pretrain(), training(device=device), journal, ranks=ranks
+        )
+        assert_equal(read.tensors, first.tensors)
+        assert journal.updates == []
+
+
+def test_after_a_restart_was_interrupted_the_message_says_what_works(place: Place) -> None:
+    def stopped(settings: PretrainParameters) -> str:
+        asked = Ranks(stopping=lambda: nullcontext(lambda: signal.SIGTERM))
+        with pytest.raises(InterruptionError) as caught:
+            pretrain(place.data, settings, training(), Journal(), ranks=asked)
+        return str(caught.value)
+
+    assert "Run the same command again: it goes on from update 1" in stopped(for_pretrain())
+    message = stopped(for_pretrain(restart=True))
+    assert "without pretrain.restart=true, which begins anew: it goes on from update 1" in message
+    assert "after update 2 of 4" in stopped(for_pretrain())

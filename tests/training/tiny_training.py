@@ -79,7 +79,7 @@ def pretraining() -> PretrainObjective:
     return PretrainObjective(tiny_generator(), FP32)
 
 
-def adversarial() -> AdversarialObjective:
+def adversarial(head_start: int = 0) -> AdversarialObjective:
     return AdversarialObjective(
         tiny_generator(),
         tiny_discriminator(),
@@ -87,6 +87,7 @@ def adversarial() -> AdversarialObjective:
         FP32,
         adversarial_weight=1e-2,
         ema_decay=0.8,
+        head_start=head_start,
     )
 
 

@@ -51,8 +51,8 @@ class Compilable(Protocol):
     def use(self, execution: Execution) -> None:
         """Call the networks so from the next step on."""
 
-    def step(self, lr: Tensor, hr: Tensor) -> Any:
-        """One update."""
+    def rehearse(self, lr: Tensor, hr: Tensor, times: int) -> None:
+        """Take every kind of step that a training will take so many times."""
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -78,8 +78,7 @@ def compile_networks(objective: Compilable, lr: Tensor, hr: Tensor) -> bool:
     untouched = deepcopy(objective.state())
     try:
         objective.use(COMPILED)
-        for _ in range(_TRIAL_STEPS):
-            objective.step(lr, hr)
+        objective.rehearse(lr, hr, _TRIAL_STEPS)
         works = True
     except Exception as error:  # compilers raise whatever they like
         logger.warning(

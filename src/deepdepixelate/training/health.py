@@ -3,10 +3,10 @@
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.generator import Generator
+from deepdepixelate.training.checkpoints import CheckpointStore
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ WON_POINTS = 5
 class Health:
     """Watches losses and weights of one training."""
 
-    def __init__(self, name: str, checkpoints: Path) -> None:
+    def __init__(self, name: str, checkpoints: CheckpointStore) -> None:
         self._name = name
         self._checkpoints = checkpoints
         self._points_won = 0
@@ -53,8 +53,13 @@ class Health:
             )
 
     def _broken_off(self, what: str, update: int) -> UserError:
+        newest = self._checkpoints.newest_update()
+        last = (
+            f"The last good checkpoint, of update {newest}, is in {self._checkpoints.folder}."
+            if newest
+            else "There is no checkpoint yet."
+        )
         return UserError(
-            f"{self._name} broke off at update {update}: {what}. The last good checkpoint is in "
-            f"{self._checkpoints}. Lower {self._name}.learning_rate.initial, or train in "
-            "training.precision=fp32."
+            f"{self._name} broke off at update {update}: {what}. {last} Lower "
+            f"{self._name}.learning_rate.initial, or train in training.precision=fp32."
         )

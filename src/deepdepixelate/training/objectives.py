@@ -31,7 +31,11 @@ class Objective(Protocol):
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
-        """All optimizers, whose learning rate the loop sets."""
+        """All optimizers, whose learning rate the loop sets; the generator's first."""
+
+    @property
+    def begins(self) -> tuple[int, ...]:
+        """The update, from 0, in which each of them takes its first step."""
 
     @property
     def result(self) -> Generator:
@@ -78,6 +82,10 @@ class PretrainObjective:
         return (self._optimizer,)
 
     @property
+    def begins(self) -> tuple[int, ...]:
+        return (0,)
+
+    @property
     def result(self) -> Generator:
         return self.generator
 
@@ -85,6 +93,11 @@ class PretrainObjective:
         """Call the networks so from the next step on; until then, they are called as they are."""
         self._execution = execution
         self._generate = execution.callable_of(self.generator)
+
+    def rehearse(self, lr: Tensor, hr: Tensor, times: int) -> None:
+        """Take every kind of step so often, for what ``compile_networks`` wants to know."""
+        for _ in range(times):
+            self.step(lr, hr)
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         self._execution.begin_step()
@@ -168,6 +181,10 @@ class AdversarialObjective:
         return (self._generator_optimizer, self._discriminator_optimizer)
 
     @property
+    def begins(self) -> tuple[int, ...]:
+        return (self._head_start, 0)
+
+    @property
     def result(self) -> Generator:
         average = self._average.module
         assert isinstance(average, Generator)  # noqa: S101 - AveragedModel loses the type
@@ -181,6 +198,13 @@ class AdversarialObjective:
         self._extract: Callable[[Tensor], Any] | None = (  # one feature map, or several
             None if self.content is None else execution.callable_of(self.content)
         )
+
+    def rehearse(self, lr: Tensor, hr: Tensor, times: int) -> None:
+        """Take every kind of step so often: those of the head start, and those after it."""
+        for begin in sorted({0, self._head_start}):
+            self._steps = begin
+            for _ in range(times):
+                self.step(lr, hr)
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         self._execution.begin_step()
@@ -261,7 +285,7 @@ class AdversarialObjective:
             features = self._extract(sr)
         if isinstance(features, Tensor):
             return mse_loss(features.float(), target.float())
-        return feature_loss(features, target)
+        return feature_loss(features, target, self._ranks.mean)
 
     def state(self) -> dict[str, Any]:
         return {

@@ -5,16 +5,21 @@ after each backward pass: for networks of this size one flat all-reduce costs le
 machinery that would hide it, and nothing is wrapped, so that weights keep their names.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from deepdepixelate.errors import UserError, explained
 from deepdepixelate.models.autograd import apply
+from deepdepixelate.training.interruption import StopRequest, stop_requests
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Ranks:
         sync_batch_norm: whether batch-norm statistics are those of the global batch.
         restarts: how often the ranks were started again after one of them died.
         device: the device of this rank; None leaves it to the parameters.
+        trained_by: where all is done and this process only reads the result: how many have trained.
+        stopping: while it lasts, tells which signal asked this rank to stop.
     """
 
     rank: int = 0
@@ -36,6 +43,8 @@ class Ranks:
     sync_batch_norm: bool = True
     restarts: int = 0
     device: str | None = None
+    trained_by: int | None = None
+    stopping: Callable[[], AbstractContextManager[StopRequest]] = stop_requests
 
     @property
     def is_writer(self) -> bool:
@@ -57,37 +66,61 @@ class Ranks:
         if self.count == 1:
             return
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.count
+        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, averaged in zip(gradients, flat.split(sizes), strict=True):
             gradient.copy_(averaged.view_as(gradient))
 
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the ranks of a tensor of any shape, without gradients; all must ask."""
+        if self.count == 1:
+            return values
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total / self.count
+
     def average(self, values: Mapping[str, float]) -> dict[str, float]:
         """Means of numbers over the ranks; all of them must ask."""
-        if self.count == 1 or not values:
-            return dict(values)
-        gathered: list[dict[str, float]] = [{} for _ in range(self.count)]
-        dist.all_gather_object(gathered, dict(values))
+        gathered = self.gather(dict(values))
         return {name: sum(each[name] for each in gathered) / self.count for name in values}
 
-    def agree(self, number: int | None) -> int | None:
-        """A number that any rank has, on all of them; all of them must ask."""
+    def gather(self, value: Value) -> list[Value]:
+        """What each rank has, in their order; all of them must ask."""
         if self.count == 1:
-            return number
-        gathered: list[int | None] = [None] * self.count
-        dist.all_gather_object(gathered, number)
-        return next((each for each in gathered if each is not None), None)
+            return [value]
+        gathered: list[Any] = [None] * self.count
+        dist.all_gather_object(gathered, value)
+        return gathered
 
     @contextmanager
-    def writer_first(self) -> Iterator[None]:
-        """The other ranks enter when the writer has left."""
-        if self.count > 1 and not self.is_writer:
-            dist.barrier()
-        yield
-        if self.count > 1 and self.is_writer:
-            dist.barrier()
+    def agreeing(self) -> Iterator[None]:
+        """What one rank raises inside ends them all at the end of it; all of them must enter.
+
+        Otherwise the others would wait, where they next talk, for one that has left. Inside, the
+        ranks must not talk to each other.
+
+        Raises:
+            UserError: what a person can mend on any rank, on all of them.
+            RuntimeError: another rank raised something else.
+        """
+        if self.count == 1:
+            yield
+            return
+        raised: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            raised = error
+        mine = None if raised is None else (explained(raised), f"{raised!r}")
+        said = next((each for each in self.gather(mine) if each is not None), None)
+        if said is None:
+            return
+        message, description = said
+        if message is not None:
+            raise UserError(message) from raised
+        if raised is not None:
+            raise raised
+        raise RuntimeError(f"another of the processes that train together raised {description}")
 
 
 ALONE = Ranks()

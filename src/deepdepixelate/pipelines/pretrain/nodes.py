@@ -12,6 +12,7 @@ from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import PretrainParameters, TrainingParameters
 from deepdepixelate.training import runs
+from deepdepixelate.training.stage import TrainingData
 
 
 def train_srresnet(
@@ -24,9 +25,7 @@ def train_srresnet(
     training: TrainingParameters,
 ) -> tuple[Weights, pd.DataFrame]:
     """Train SRResNet; its weights and the history of the training, a row a logged point."""
-    data = runs.TrainingData(
-        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
-    )
+    data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.pretrain, data, parameters, training)
     (weights, history), record = tracking.train("pretrain", job, training)
     return record.sign(weights), pd.DataFrame(history)

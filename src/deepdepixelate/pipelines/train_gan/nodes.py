@@ -12,6 +12,7 @@ from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainGanParameters, TrainingParameters
 from deepdepixelate.training import runs
+from deepdepixelate.training.stage import TrainingData
 
 
 def train_srgan(
@@ -25,9 +26,7 @@ def train_srgan(
     training: TrainingParameters,
 ) -> tuple[Weights, Weights, pd.DataFrame]:
     """Train SRGAN from SRResNet; generator, discriminator and history, a row a logged point."""
-    data = runs.TrainingData(
-        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
-    )
+    data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.train_gan, data, srresnet, parameters, training)
     (generator, discriminator, history), record = tracking.train("train_gan", job, training)
     return record.sign(generator), record.sign(discriminator), pd.DataFrame(history)
