@@ -1,6 +1,7 @@
 """Trainings on several processes of this machine, started, killed, stopped and joined for real."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 from kedro_project import Outcome, Project, make_project
 from mlflow.entities import Run
 from safetensors.numpy import load_file
@@ -70,6 +72,7 @@ def started(project: Project, *command: str) -> Iterator[tuple[subprocess.Popen[
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            start_new_session=True,
         )
         try:
             yield process, log
@@ -77,7 +80,7 @@ def started(project: Project, *command: str) -> Iterator[tuple[subprocess.Popen[
             process.kill()
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, log.read_text()
@@ -96,12 +99,18 @@ def assert_same_weights(first: Project, second: Project, name: str) -> None:
         np.testing.assert_allclose(left, right, rtol=0, atol=TOLERANCE, err_msg=key)
 
 
-def only_run(project: Project) -> tuple[Run, list[int]]:
-    """The run of the training, and the steps of its loss."""
+def all_runs(project: Project) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
     experiment = client.get_experiment_by_name("deepdepixelate")
     assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id], "tags.pipeline LIKE '%pretrain%'")
+    found = client.search_runs([experiment.experiment_id], "tags.pipeline LIKE '%pretrain%'")
+    return list(found)
+
+
+def only_run(project: Project) -> tuple[Run, list[int]]:
+    """The run of the training, and the steps of its loss."""
+    client = mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
+    (run,) = all_runs(project)
     history = client.get_metric_history(run.info.run_id, "pretrain.loss")
     return run, [point.step for point in history]
 
@@ -152,19 +161,55 @@ def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-def test_sigterm_ends_all_and_the_same_command_goes_on(data: Project, alone: Project) -> None:
-    project = copy_of(data, "stopped")
-    parameters = f"{SMALL},training.devices=2"
+ENDLESS = SMALL.replace("updates=60", "updates=99999").replace("every=", "every=9999")
+"""No point of the curves, and no checkpoint, for a long time."""
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)],
+    ids=["ctrl-c", "sigterm-to-all", "sigterm-to-one"],
+)
+def test_a_stopped_training_leaves_a_checkpoint(
+    data: Project, number: signal.Signals, to_all: bool
+) -> None:
+    """Ctrl-C reaches all processes of a terminal; a scheduler may tell all, or the first one."""
+    project = copy_of(data, f"stopped-{number.name}-{to_all}")
+    parameters = f"{ENDLESS},training.devices=2"
     command = ("-m", "kedro", "run", "--pipeline", "pretrain", "--params", parameters)
-    with started(project, *command) as (process, log):
-        checkpoints = project.path / "data/06_models/sample/checkpoints/pretrain"
-        wait_for(lambda: any(checkpoints.glob("*/update-*.pt")), process, log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=120) == 128 + signal.SIGTERM, log.read_text()
-    assert "was stopped by SIGTERM" in log.read_text()
-    assert only_run(project)[0].info.status == "KILLED"
-    train(project, "pretrain", "training.devices=2").assert_success()
-    assert_same_weights(alone, project, "srresnet")
+    checkpoints = project.path / "data/06_models/sample/checkpoints/pretrain"
+    done = 0
+    for _ in range(2):
+        with started(project, *command) as (process, log):
+            wait_for(lambda: re.search(r" [1-9]\d*/99999 ", log.read_text()), process, log)
+            (os.killpg if to_all else os.kill)(process.pid, number)
+            assert process.wait(timeout=120) == 128 + number, log.read_text()
+        output = " ".join(log.read_text().split())
+        assert "Traceback" not in output
+        assert "forcefully" not in output  # TorchElastic's word when it kills
+        assert f"pretrain goes on after update {done} " in output or not done
+        told = re.search(rf"pretrain was stopped by {number.name} after update (\d+) of", output)
+        assert told is not None, output
+        done = int(told[1])
+        (path,) = checkpoints.glob(f"*/update-{done:09d}.pt")
+        assert torch.load(path, weights_only=True)["update"] == done
+        assert {run.info.status for run in all_runs(project)} == {"KILLED"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_what_the_writer_alone_meets_is_told_at_once(data: Project) -> None:
+    project = copy_of(data, "unwritable")
+    checkpoints = project.path / "data/06_models/sample/checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "pretrain").symlink_to("/proc")  # where nobody can make a folder, not even root
+    outcome = train(project, "pretrain", "training.devices=2")
+    outcome.assert_readable_error("update-000000010.pt could not be written", "Make room")
+    assert "Connection closed" not in outcome.output
+    (shard,) = (project.path / "data/05_model_input/sample/hr/val").glob("shard-00000.npy")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"X")
+    (checkpoints / "pretrain").unlink()
+    outcome = train(project, "pretrain", "training.devices=2")
+    outcome.assert_readable_error("shard-00000.npy is damaged")
 
 
 def test_a_second_host_joins_at_the_rendezvous(data: Project, alone: Project) -> None:
