@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 from numpy.typing import NDArray
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from deepdepixelate.mlflow_model import ImageEnlarger
-from deepdepixelate.model_registry import register_generator, registered_name
+from deepdepixelate.model_registry import _PACKAGES, register_generator, registered_name
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import Weights, build_generator, save_weights
@@ -252,13 +256,24 @@ def test_is_linked_to_its_run_and_the_last_validation(run_id: str) -> None:
 
 
 @pytest.mark.slow
-def test_loads_where_the_project_is_not_installed(run_id: str, tmp_path: Path) -> None:
+def test_loads_where_its_requirements_alone_are_installed(run_id: str, tmp_path: Path) -> None:
     """Without the ``.pth`` files of the environment an editable install is not to be found."""
+    allowed = needed(_PACKAGES)
+    foreign = {
+        module
+        for module, makers in packages_distributions().items()
+        if not {canonicalize_name(maker) for maker in makers} & allowed
+    }
     program = (
         "import sys, hashlib; sys.path.append(sys.argv[1])\n"
         "try:\n"
         "    import deepdepixelate; sys.exit('it is installed')\n"
         "except ModuleNotFoundError: pass\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {sorted(foreign - {'deepdepixelate'})}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "import mlflow, numpy as np\n"
         "mlflow.set_tracking_uri(sys.argv[2])\n"
         f"model = mlflow.pyfunc.load_model('models:/{NAME}/1')\n"
@@ -275,6 +290,40 @@ def test_loads_where_the_project_is_not_installed(run_id: str, tmp_path: Path) -
         pytest.skip("the project is installed in site-packages itself")
     assert process.returncode == 0, process.stderr
     assert process.stdout.strip() == hashlib.sha256(expected(A).tobytes()).hexdigest()
+
+
+def needed(packages: Iterable[str]) -> set[str]:
+    """Distributions that pip installs with these."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(package) for package in packages]
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        with suppress(PackageNotFoundError):  # of another platform
+            waiting += [
+                canonicalize_name(each.name)
+                for each in map(Requirement, requires(name) or [])
+                if each.marker is None or each.marker.evaluate({"extra": ""})
+            ]
+    return found
+
+
+@pytest.mark.slow
+def test_carries_the_code_and_no_weights_but_its_own(run_id: str) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1"))
+    assert [path.name for path in folder.rglob("*.safetensors")] == ["srgan.safetensors"]
+    assert (folder / "code/deepdepixelate/mlflow_model.py").is_file()
+
+
+def test_large_images_are_enlarged_in_tiles_without_seams(
+    enlarger: ImageEnlarger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pixels(50, 40)
+    whole = enlarger.predict(image)
+    monkeypatch.setattr("deepdepixelate.mlflow_model.TILE", 16)
+    difference = np.abs(enlarger.predict(image).astype(int) - whole)
+    assert difference.max() <= 1  # rounding
 
 
 @pytest.mark.slow

@@ -18,14 +18,17 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from deepdepixelate.enhancing import TILE
+from deepdepixelate.enhancing.tiles import tiles
 from deepdepixelate.imaging.photographs import UnreadableImageError, decoding
+from deepdepixelate.models.folded import reach
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
 from deepdepixelate.training.device import find_device
 
 
 class ImageEnlarger:
-    """Enlarges what it is given, on the first GPU or else the CPU.
+    """Enlarges what it is given, on the first GPU or else the CPU, in memory for a tile.
 
     Attributes:
         scale: how many times larger the output is.
@@ -35,6 +38,7 @@ class ImageEnlarger:
         self._device = find_device("auto")
         self._generator = build_generator(load_weights(weights)).to(self._device)
         self.scale = self._generator.architecture.scale
+        self._overlap = reach(self._generator.architecture)
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """Enlarge one image or several; what goes in as pixels or as a file comes out so.
@@ -65,10 +69,16 @@ class ImageEnlarger:
         return self._enlarge(_check(np.asarray(image), name))
 
     def _enlarge(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if pixels.ndim == 3:
-            single: NDArray[np.uint8] = enlarge(self._generator, pixels[None], self._device)[0]
-            return single
-        return enlarge(self._generator, pixels, self._device)
+        if pixels.ndim == 4:
+            return np.stack([self._enlarge(image) for image in pixels])
+        height, width, _ = pixels.shape
+        enlarged = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
+        for tile in tiles(height, width, size=TILE, overlap=self._overlap):
+            made = enlarge(self._generator, tile.cut(pixels)[None], self._device)[0]
+            top, left = tile.top * self.scale, tile.left * self.scale
+            part = tile.trim(made, self.scale)
+            enlarged[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return enlarged
 
 
 def _load_pyfunc(path: str) -> ImageEnlarger:

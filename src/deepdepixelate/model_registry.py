@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,9 @@ def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> 
 def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedModel) -> None:
     path = folder / f"{generator}.safetensors"
     save_weights(path, weights)
+    code = folder / "deepdepixelate"
+    ours = Path(deepdepixelate.__file__).parent
+    shutil.copytree(ours, code, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     mlflow.pyfunc.save_model(
         folder / "model",
         mlflow_model=Model(
@@ -109,7 +113,7 @@ def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedMod
         ),
         loader_module="deepdepixelate.mlflow_model",
         data_path=str(path),
-        code_paths=[str(Path(deepdepixelate.__file__).parent)],
+        code_paths=[str(code)],
         pip_requirements=[f"{package}=={_released(package)}" for package in _PACKAGES],
         signature=_signature(),
         input_example=[_example()],
