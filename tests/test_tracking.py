@@ -76,10 +76,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
     with server.up():
         pass
+    monkeypatch.setenv(SERVER_VARIABLE, server.address)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(server.address)
     yield server
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(before)  # sets the variable, too, which is put back after this
 
 
 def test_points_are_kept_while_the_server_is_gone_and_sent_when_it_answers(
@@ -116,9 +117,8 @@ def test_what_could_not_be_sent_in_the_end_is_counted(
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_begins(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(SERVER_VARIABLE, server.address)
     with (
         pytest.raises(UserError, match="does not answer") as caught,
         ProjectStore(tmp_path).setting_up(),

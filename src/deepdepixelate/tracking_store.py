@@ -59,7 +59,7 @@ class ProjectStore:
             yield
             return
         os.environ[_ARTIFACT_ROOT_VARIABLE] = str(self._artifacts)
-        with FileLock(self._database.with_name(f".{self._database.name}.lock")):
+        with FileLock(self._database.with_name(f"{_DATABASE}.lock")):
             if self._database.is_file() and self._database.stat().st_size:
                 self._adapt()
             yield

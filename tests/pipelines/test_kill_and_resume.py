@@ -74,7 +74,6 @@ import io
 import os
 import signal
 import sys
-from pathlib import Path
 
 sys.path.insert(0, "src")  # Kedro does so later: the hook is to find the same modules
 
@@ -85,7 +84,6 @@ from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
 
 UPDATE = {update}
-TEMPORARY = f".update-{{UPDATE:09d}}.pt."
 
 
 def die():
@@ -111,7 +109,7 @@ WHEN_A_CHECKPOINT_IS_HALF_WRITTEN = """
 original = torch.save
 
 def save(content, file, **options):
-    if Path(file.name).name.startswith(TEMPORARY):
+    if content.get("update") == UPDATE:
         whole = io.BytesIO()
         original(content, whole, **options)
         file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
@@ -123,14 +121,19 @@ torch.save = save
 """
 
 WHEN_A_CHECKPOINT_HAS_NO_NAME_YET = """
-original = os.fsync
+original_save, original_fsync = torch.save, os.fsync
+saved = []
+
+def save(content, file, **options):
+    original_save(content, file, **options)
+    saved.append(content.get("update"))
 
 def fsync(descriptor):
-    original(descriptor)
-    if any(Path("data/06_models").rglob(TEMPORARY + "*.tmp")):
+    original_fsync(descriptor)
+    if UPDATE in saved:
         die()
 
-os.fsync = fsync
+torch.save, os.fsync = save, fsync
 """
 
 WHEN_A_CHECKPOINT_IS_COMPLETE = """
@@ -273,7 +276,7 @@ def assert_checkpoints_are_whole(project: Project, stage: Stage, moment: Moment)
         assert temporaries == []
         return
     (temporary,) = temporaries
-    assert temporary.name.startswith(f".update-{moment.update:09d}.pt.")
+    assert temporary.name.startswith(".")
     if moment.temporary == "whole":
         assert torch.load(temporary, weights_only=True)["update"] == moment.update
     else:

@@ -241,6 +241,7 @@ def test_leaves_nothing_outside_its_folders(finished: tuple[Project, Outcome]) -
     project, _ = finished
     names = {path.name for path in project.path.iterdir()}
     assert names <= {
-        ".telemetry", ".viz", "conf", "data", "mlflow.db", "mlruns", "pyproject.toml", "src"
+        ".telemetry", ".viz", "conf", "data", "mlflow.db", "mlflow.db.lock", "mlruns",
+        "pyproject.toml", "src",
     }  # fmt: skip
     assert Path(project.path / "data/08_reporting/sample/scores.csv").exists()

@@ -53,7 +53,7 @@ def of_batch(ranks: Ranks) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Losses:
-    """Leaves the means over the processes of their losses in a file."""
+    """Leaves the means over the processes of their losses in a file, which is read afterwards."""
 
     place: Path
 
@@ -62,6 +62,7 @@ class Losses:
             means = [ranks.mean(loss) for loss in of_batch(ranks)]
             if ranks.is_writer:
                 torch.save(torch.stack(means), self.place)
+            return []
         made: list[float] = torch.load(self.place).tolist()
         return made
 
