@@ -19,7 +19,7 @@ def commands() -> None:
 @commands.command(cls=ReadableErrors)
 @click.argument("photographs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
+@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option(
     "--format", "form", default="png", show_default=True, type=click.Choice(get_args(FormatName))
@@ -79,7 +79,7 @@ def enhance(
 @commands.command(cls=ReadableErrors)
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--format", type=click.Choice(["onnx"]), default="onnx", expose_value=False)
-@click.option("--model", default="srresnet", show_default=True, help="srresnet, srgan or a file.")
+@click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 def export(output: Path, model: str, overwrite: bool) -> None:
     """Write a generator to OUTPUT for another runtime."""
@@ -96,7 +96,7 @@ def export(output: Path, model: str, overwrite: bool) -> None:
 
 
 @commands.command(cls=ReadableErrors)
-@click.option("--model", "models", multiple=True, help="srresnet, srgan or a file; repeatable.")
+@click.option("--model", "models", multiple=True, help="srgan, srresnet or a file; repeatable.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(1, 65535), help="By default a free one from 7860 on.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")

@@ -7,8 +7,8 @@ from pathlib import Path
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.weights import Weights, load_weights
 
-NAMES = ("srresnet", "srgan")
-"""The generators that the package carries; see ``pretrained/MODEL_CARD.md``."""
+NAMES = ("srgan", "srresnet")
+"""The generators that the package carries, the default first; see ``pretrained/MODEL_CARD.md``."""
 
 
 def find_generator(model: str) -> Weights:
@@ -20,10 +20,11 @@ def find_generator(model: str) -> Weights:
     if model in NAMES:
         with as_file(files("deepdepixelate") / "pretrained" / f"{model}.safetensors") as path:
             return load_weights(path)
-    if not os.path.isfile(model):  # noqa: PTH113 - Path's own raises where a name is too long
+    place = os.path.expanduser(model)  # noqa: PTH111 - see below
+    if not os.path.isfile(place):  # noqa: PTH113 - Path's own raises where a name is too long
         known = ", ".join(NAMES)
         raise UserError(f"there is no model {model}: give one of {known}, or a .safetensors file.")
-    return load_weights(Path(model))
+    return load_weights(Path(place))
 
 
 def label_of(model: str) -> str:
