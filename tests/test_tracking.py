@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import mlflow
 import pytest
+from mlflow.tracking._tracking_service import utils as tracking_uris
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.tracking import StageRecord
@@ -71,16 +71,14 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     server = Server()
     with server.up():
         pass
     monkeypatch.setenv(SERVER_VARIABLE, server.address)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(server.address)
-    yield server
-    mlflow.set_tracking_uri(before)  # sets the variable, too, which is put back after this
+    monkeypatch.setattr(tracking_uris, "_tracking_uri", None)  # what other tests have set
+    return server
 
 
 def test_points_are_kept_while_the_server_is_gone_and_sent_when_it_answers(

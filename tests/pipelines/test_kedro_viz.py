@@ -93,12 +93,21 @@ class Viz:
         return self.nodes.all_text_contents()
 
     def from_top_to_bottom(self, names: list[str], selector: str) -> list[str]:
-        def top(name: str) -> float:
-            bounds = self.page.locator(selector).get_by_text(name, exact=True).bounding_box()
-            assert bounds is not None
-            return bounds["y"]
+        """Once nothing moves any more: the page zooms to the graph, and lets nodes glide."""
 
-        return sorted(names, key=top)
+        def tops() -> dict[str, float]:
+            found = {}
+            for name in names:
+                bounds = self.page.locator(selector).get_by_text(name, exact=True).bounding_box()
+                assert bounds is not None
+                found[name] = bounds["y"]
+            return found
+
+        before, after = tops(), dict[str, float]()
+        while before != after:
+            self.page.wait_for_timeout(500)
+            before, after = after, tops()
+        return sorted(names, key=lambda name: after[name])
 
     def api(self, path: str) -> Any:
         with urlopen(f"{self.address}/api/{path}", timeout=30) as answer:  # noqa: S310 (loopback)
