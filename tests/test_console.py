@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,8 +13,8 @@ from deepdepixelate.console import ReadableErrors
 from deepdepixelate.errors import UserError
 
 
-def command(function: object) -> click.Command:
-    return ReadableErrors(name="do", callback=function)  # type: ignore[arg-type]
+def command(function: Callable[[], object]) -> click.Command:
+    return ReadableErrors(name="do", callback=function)
 
 
 @pytest.fixture(autouse=True)

@@ -29,13 +29,14 @@ def images(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Trunk], torch.nn.Module]:
     """The package's own code, with stand-ins for what it imports and does not need here."""
-    for name, attribute in (("IPython", "embed"), ("torchsummary", "summary")):
+    for name, attribute in (
+        ("IPython", "embed"),
+        ("torchsummary", "summary"),
+        ("torchvision", "models"),
+    ):
         module = ModuleType(name)
         setattr(module, attribute, None)
         monkeypatch.setitem(sys.modules, name, module)
-    torchvision = ModuleType("torchvision")
-    torchvision.models = ModuleType("models")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision", torchvision)
 
     def network(trunk: Trunk) -> torch.nn.Module:
         from stlpips_pytorch import stlpips

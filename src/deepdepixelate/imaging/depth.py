@@ -87,8 +87,7 @@ def check_colours(image: Image.Image) -> None:
         UnreadableImageError: they look like those of fewer bits.
     """
     if image.mode in ("L", "LA", "RGB", "RGBA", "RGBX"):
-        channels = image.convert("RGB").getextrema()
-        _refuse_few_bits(max(float(high) for _, high in channels), 255)  # type: ignore[misc]
+        _refuse_few_bits(float(np.asarray(image.convert("RGB")).max(initial=0)), 255)
 
 
 _ADVICE = "save it with 8 bits a channel, or with values that use all of 16"
