@@ -145,9 +145,10 @@ def train(
     record = active_record(stage)
     opener = partial(open_record, mlflow.get_tracking_uri(), stage, record.run.run_id)
     job = launch.Job(training, opener, settings.sync_batch_norm)
-    result = launch.run(job, settings, record.log, record.run)
-    record.send(last=True)
-    return result, record
+    try:
+        return launch.run(job, settings, record.log, record.run), record
+    finally:  # also of a training that was stopped
+        record.send(last=True)
 
 
 def _run_id() -> str | None:
