@@ -1,4 +1,4 @@
-"""The project's part of the ``kedro`` command: ``kedro run`` whose errors a person can read."""
+"""The project's part of the ``kedro`` command: ``kedro run`` whose errors a user can read."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all commands share: errors that a person can read, and a clean end when they are stopped."""
+"""What all commands share: readable errors, and a clean end when they are stopped."""
 
 import signal
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _ENDINGS = ("SIGTERM", "SIGHUP")
 
 
 class ReadableErrors(click.Command):
-    """Tells what a person can mend in one message; any other exception keeps its traceback."""
+    """Shows an error that a user can fix as one message; a bug keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for name in _ENDINGS:
@@ -37,7 +37,7 @@ class ReadableErrors(click.Command):
             raise
 
     def explain(self, error: BaseException) -> str | None:
-        """What to tell of an error that is a person's to mend; None for one of the program's."""
+        """The message for an error that a user can fix; None for a bug."""
         return explained(error)
 
     def clean_up(self) -> None:

@@ -29,5 +29,5 @@ def find_file(distribution: str, name: str, *, install: str) -> Path:
 
 
 def reinstall(distribution: str) -> str:
-    """How to get the files of a distribution anew, for messages."""
+    """The command that reinstalls a distribution, for messages."""
     return f"pip install --force-reinstall --no-deps {distribution}"

@@ -1,4 +1,4 @@
-"""The error that a person can act on."""
+"""The error that a user can act on."""
 
 import errno
 
@@ -8,13 +8,13 @@ _FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, err
 class UserError(Exception):
     """What happened, where, and what to do, in one message: shown without a traceback.
 
-    For everything that is wrong with a person's input, files, settings or machine. What is wrong
+    For everything that is wrong with a user's input, files, settings or machine. What is wrong
     with the program itself is any other exception, and keeps its traceback.
     """
 
 
 def explained(error: BaseException) -> str | None:
-    """What to tell of an error that is a person's to mend; None for one of the program's."""
+    """The message for an error that a user can fix; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _FULL_OR_FORBIDDEN:

@@ -170,7 +170,7 @@ def _class_name(description: str) -> str:
 
 
 class SummaryHooks:
-    """The last thing that a person sees: the table and where everything lies."""
+    """The last thing that a user sees: the table, and where everything is."""
 
     @hook_impl
     def after_pipeline_run(
@@ -189,7 +189,7 @@ class SummaryHooks:
             if place := _path(catalog, name):
                 shown = place.relative_to(project) if place.is_relative_to(project) else place
                 console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True)
-        if "enhanced_photographs" in pipeline.outputs():  # files of a person's choice, not ours
+        if "enhanced_photographs" in pipeline.outputs():  # paths that a user chose
             for path in catalog.load("enhanced_photographs"):
                 console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The box with which a person chooses the part of a photograph to zoom into."""
+"""The box with which a user selects the part of a photograph to zoom into."""
 
 import base64
 from importlib.resources import files
@@ -64,7 +64,7 @@ def hidden() -> dict[str, Any]:
 
 
 def first_box(width: int, height: int, max_pixels: int) -> Box:
-    """What is chosen before a person chooses: the whole image, or as much of its middle as may be.
+    """The selection at the start: the whole image, or as much of its middle as may be.
 
     Args:
         width: of the photograph.

@@ -1,4 +1,4 @@
-"""Enlarging a person's own photographs. Knows neither Kedro nor MLflow."""
+"""Enlarging a user's own photographs. Knows neither Kedro nor MLflow."""
 
 from typing import Literal
 
@@ -6,10 +6,10 @@ FormatName = Literal["png", "jpeg", "webp"]
 """What enlargements may be written as."""
 
 TILE = 256
-"""Side of a tile in LR pixels, before its overlap, where nobody says otherwise."""
+"""Default side of a tile, in LR pixels, without its overlap."""
 
 MEGAPIXELS = 24.0
-"""Photographs of more are refused, where nobody says otherwise."""
+"""Default limit: larger photographs are refused."""
 
 QUALITY = 95
-"""Of JPEG and WebP files, where nobody says otherwise."""
+"""Default quality of JPEG and WebP files."""

@@ -1,4 +1,4 @@
-"""A person's photograph: its pixels, and what must not get lost on the way."""
+"""A user's photograph: its pixels, and what must not get lost on the way."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ class Photograph:
         alpha: how opaque each pixel is, mode L; None if all are.
         gray: whether it came without colour.
         icc_profile: the colour profile that its pixels are in, if it names one.
-        notes: what a person should know of the conversion.
+        notes: what a user should know about the conversion.
         metadata: EXIF and resolution.
     """
 

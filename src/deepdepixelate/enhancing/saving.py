@@ -1,4 +1,4 @@
-"""Writing enlargements, as whichever format a person wants."""
+"""Writing enlargements, in the format that a user wants."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ def save_enlarged(
     """Write an enlargement, in the colour profile of the photograph that it is of.
 
     Returns:
-        What a person should know of it.
+        What a user should know about it.
 
     Raises:
         UserError: it cannot be written there, or is too large for the format.

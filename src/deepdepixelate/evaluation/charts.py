@@ -230,7 +230,7 @@ def _make_logarithmic(axes: Axes, values: Sequence[NDArray[np.float64]]) -> None
 @contextmanager
 def _axes() -> Iterator[tuple[Figure, Axes]]:
     with mpl.rc_context():
-        mpl.rcdefaults()  # a person's own matplotlibrc decides nothing here
+        mpl.rcdefaults()  # a user's own matplotlibrc must not change the charts
         mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=_INCHES, layout="constrained")
         FigureCanvasSVG(figure)

@@ -1,4 +1,4 @@
-"""From a row an image to what a person compares: averages, their uncertainty, paired differences.
+"""From one row per image to what a user compares: averages, their uncertainty, paired differences.
 
 Averages are over images. Their 95 % confidence intervals are Student's t of the images' spread: how
 far the figure would move with other images of the same kind, not with another training.

@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-with suppress(ImportError):  # HEIC, where a person has installed Pillow's plugin for it
+with suppress(ImportError):  # HEIC, if Pillow's plugin for it is installed
     from pillow_heif import register_heif_opener
 
     register_heif_opener()

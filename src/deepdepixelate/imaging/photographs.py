@@ -33,7 +33,7 @@ class Upright:
     Attributes:
         image: of mode L, LA, RGB or RGBA.
         icc_profile: the colour profile that its pixels are in, if it names one.
-        notes: what a person should know of the conversion.
+        notes: what a user should know about the conversion.
         quarter_turn: whether its rows were columns.
     """
 

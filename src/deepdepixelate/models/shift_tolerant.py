@@ -141,7 +141,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 def _damaged(path: Path, reason: str) -> UserError:
     return UserError(
-        f"the weights of ST-LPIPS in {path} are damaged ({reason}). Get them anew: "
+        f"the weights of ST-LPIPS in {path} are damaged ({reason}). Reinstall them: "
         f"{reinstall(PACKAGE)}"
     )
 

@@ -1,4 +1,4 @@
-"""Every parameter that a person can change, with its type and its bounds; values are in ``conf/``.
+"""Every parameter that a user can change, with its type and its bounds; values are in ``conf/``.
 
 Kedro makes these objects from ``conf/*/parameters_*.yml`` and ``--params`` by the type hints of the
 nodes; ``check_parameters`` checks all of them, and names the allowed ones, before any stage runs.

@@ -71,7 +71,7 @@ class EvaluateParameters(Section):
 
 
 class EnhanceParameters(Section):
-    """Enlarging a person's photographs.
+    """Enlarging a user's photographs.
 
     Attributes:
         input: a photograph, or a folder with those in it and below it.

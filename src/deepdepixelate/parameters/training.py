@@ -24,7 +24,7 @@ class TrainingParameters(Section):
             deterministic. Where compiling fails, training goes on without it.
         log_every: updates between two points of the curves.
         batch_norm_updates: training batches from which the batch-norm statistics of the final
-            generator are estimated anew; 0 keeps the running ones.
+            generator are estimated again; 0 keeps the running ones.
         checkpoints_kept: how many of the newest checkpoints stay.
         devices: processes on this host, a GPU each: a number, or auto for all GPUs (one on a CPU).
         hosts: how many hosts train together.
@@ -103,7 +103,7 @@ class Schedule(Section):
         checkpoint_every: updates between two checkpoints.
         batch_norm: learned, from each batch, as in the paper; or frozen: the statistics of the
             generator that the training begins with, moved into its convolutions.
-        restart: begin anew where this very training has left checkpoints, or has finished.
+        restart: train from scratch, even if this training has checkpoints or is finished.
     """
 
     updates: Count
@@ -171,8 +171,8 @@ class TrainGanParameters(Schedule):
         discriminator_head_start: updates at the beginning in which only the discriminator learns:
             an untrained one teaches the generator noise.
         shift: before they are judged, HR and SR crops are rolled by fewer pixels than this, drawn
-            anew each update, so that the generator learns no grid from the strides of the networks
-            that judge it; 0 does not roll them.
+            again for each update, so that the generator learns no grid from the strides of the
+            networks that judge it; 0 does not roll them.
         grid_weight: factor on a loss of visible grids and shifts of colour, which repeat with each
             LR pixel; 0 for none, as in the paper.
     """

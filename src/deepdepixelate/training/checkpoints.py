@@ -1,8 +1,8 @@
 """Checkpoints: whole or not there, and only ever continued by the same training.
 
-Each training (its settings and data, see ``fingerprint``) has a folder of its own, so that a
-changed setting starts anew and never touches what an earlier training left. A training whose first
-updates an earlier one has made goes on from there, in its own folder.
+Each training (its settings and data, see ``fingerprint``) has a folder of its own. A changed
+setting trains from scratch and never touches what an earlier training left. If an earlier training
+made the same first updates, a training resumes from there, in its own folder.
 """
 
 import hashlib
@@ -60,8 +60,8 @@ class CheckpointStore:
             directory: of all trainings of this kind.
             fingerprint: every setting and data hash that decides the result, as JSON values.
             kept: how many of the newest checkpoints stay.
-            restart: the setting by which this training begins anew, as a person writes it, where
-                it does.
+            restart: the setting that makes this training start from scratch, as a user writes it;
+                None if it resumes.
         """
         self._directory = directory
         self._kept = kept
@@ -173,7 +173,7 @@ class CheckpointStore:
         }
 
     def clear(self) -> None:
-        """Remove this training's checkpoints, to begin it anew."""
+        """Remove this training's checkpoints, so that it starts from scratch."""
         for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.damaged")]:
             path.unlink(missing_ok=True)
 

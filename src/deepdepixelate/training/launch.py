@@ -216,7 +216,7 @@ def _work(job: Job[Any] | None, devices: int, on_gpu: bool, line: _Line) -> _Sai
     """What each process does; the job comes from a process that has it.
 
     Returns:
-        What a person has to mend before it makes sense to start the processes again, or that they
+        What a user has to fix before it makes sense to start the processes again, or that they
         were asked to stop, if anything.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the first process hears it, too

@@ -153,7 +153,7 @@ class AdversarialObjective:
             grid_weight: factor on ``grid_loss``; 0 for none.
             head_start: steps at the beginning in which only the discriminator learns.
             shift: before they are judged, images are rolled by so many pixels less one, drawn
-                anew each step, at the most; 0 and 1 leave them as they are. The gradients of
+                again for each step, at the most; 0 and 1 leave them as they are. The gradients of
                 convolutions with strides, and of pooling, form a grid; where it always lies the
                 same way over the generator's own grid of sub-pixels, the generator learns it.
             ranks: the processes that train together.

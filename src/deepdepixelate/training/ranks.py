@@ -100,7 +100,7 @@ class Ranks:
         ranks must not talk to each other.
 
         Raises:
-            UserError: what a person can mend on any rank, on all of them.
+            UserError: on all ranks, if it was raised on any of them.
             RuntimeError: another rank raised something else.
         """
         if self.count == 1:

@@ -110,7 +110,7 @@ def resume(
     elif ranks.is_writer and (other := checkpoints.differences()) is not None:
         folder, settings = other
         logger.info(
-            "%s begins anew: it differs from the training in %s, which is kept, by %s",
+            "%s starts from scratch: it differs from the training in %s, which is kept, by %s",
             name,
             folder,
             ", ".join(f"{each} ({old} -> {new})" for each, (old, new) in settings.items()),

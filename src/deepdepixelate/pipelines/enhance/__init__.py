@@ -1,4 +1,4 @@
-"""Enlarging a person's photographs; no part of the default chain."""
+"""Enlarges a user's photographs; no part of the default chain."""
 
 from deepdepixelate.pipelines.enhance.pipeline import create_pipeline
 

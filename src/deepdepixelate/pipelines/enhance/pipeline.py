@@ -6,7 +6,7 @@ from deepdepixelate.pipelines.enhance.nodes import enhance_photographs
 
 
 def create_pipeline() -> Pipeline:
-    """A person's photographs to enlarged ones."""
+    """From a user's photographs to enlarged ones."""
     return Pipeline(
         [
             node(
