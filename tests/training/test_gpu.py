@@ -1,0 +1,147 @@
+"""What only a CUDA GPU can show: that its steps, compiled and resumed, are those of the tests."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import (
+    assert_equal,
+    smooth_images,
+    tiny_discriminator,
+    tiny_generator,
+    write_pairs,
+)
+from torch import Tensor, nn
+
+from deepdepixelate.imaging.resize import downscale
+from deepdepixelate.models.discriminator import UNetDiscriminator
+from deepdepixelate.models.frozen import freeze_batch_norms
+from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.shift_tolerant import load_trunk
+from deepdepixelate.training.compilation import compile_networks
+from deepdepixelate.training.crops import CropSampler
+from deepdepixelate.training.device import Compute, choose_compute
+from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+Batch = tuple[Tensor, Tensor]
+AnyObjective = PretrainObjective | AdversarialObjective
+SIZE = 32
+
+
+@pytest.fixture
+def fp32() -> Compute:
+    return choose_compute("cuda", "fp32", deterministic=False)
+
+
+def pretraining(compute: Compute) -> PretrainObjective:
+    return PretrainObjective(tiny_generator(), compute)
+
+
+def paper(compute: Compute) -> AdversarialObjective:
+    discriminator = tiny_discriminator(crop_size=SIZE)
+    return AdversarialObjective(
+        tiny_generator(), discriminator, None, compute, adversarial_weight=1e-2, ema_decay=0.8
+    )
+
+
+def recipe(compute: Compute) -> AdversarialObjective:
+    """All that conf/recipe.yml asks for: every loss, a head start, and shifts."""
+    generator = tiny_generator()
+    freeze_batch_norms(generator)
+    torch.manual_seed(1)
+    return AdversarialObjective(
+        generator,
+        UNetDiscriminator(4),
+        load_trunk("vgg"),
+        compute,
+        adversarial_weight=0.1,
+        ema_decay=0.8,
+        pixel_weight=1.0,
+        grid_weight=0.3,
+        head_start=2,
+        shift=16,
+    )
+
+
+BUILDERS = [pretraining, paper, recipe]
+
+
+def batch(seed: int, device: torch.device) -> Batch:
+    hr = smooth_images(2, height=SIZE, width=SIZE, seed=seed)
+    pixels = torch.from_numpy(hr).to(device).permute(0, 3, 1, 2)
+    return pixels[..., ::4, ::4].contiguous(memory_format=torch.channels_last), pixels
+
+
+def losses(objective: AnyObjective, steps: int, compute: Compute) -> list[dict[str, float]]:
+    for optimizer in objective.optimizers:
+        optimizer.param_groups[0]["lr"] = 1e-4
+    made = []
+    for seed in range(steps):
+        step = objective.step(*batch(seed, compute.device))
+        made.append({name: float(loss) for name, loss in step.items()})
+    return made
+
+
+def assert_close(actual: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_steps_are_those_of_a_cpu(build: Callable[[Compute], AnyObjective], fp32: Compute) -> None:
+    cpu = Compute(torch.device("cpu"), bf16=False)
+    assert_close(losses(build(fp32), 5, fp32), losses(build(cpu), 5, cpu))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", BUILDERS)
+def test_compiled_steps_are_the_eager_ones(
+    build: Callable[[Compute], AnyObjective], fp32: Compute
+) -> None:
+    """Enough of them that CUDA graphs are prepared, recorded and replayed, each with new crops."""
+    eager, compiled = build(fp32), build(replace(fp32, compiled=True))
+    assert compile_networks(compiled, *batch(9, fp32.device))
+    assert_close(losses(compiled, 8, fp32), losses(eager, 8, fp32))
+
+
+@pytest.mark.parametrize("build", [pretraining, paper])
+def test_a_restored_training_takes_the_same_steps_to_the_bit(
+    build: Callable[[Compute], AnyObjective],
+) -> None:
+    compute = choose_compute("cuda", "bf16", deterministic=True)
+    try:
+        whole, first, second = build(compute), build(compute), build(compute)
+        losses(whole, 3, compute)
+        losses(first, 3, compute)
+        second.restore(first.state())
+        assert losses(second, 3, compute) == losses(whole, 3, compute)
+        assert_equal(second.state(), whole.state())
+    finally:
+        choose_compute("cuda", "fp32", deterministic=False)
+
+
+def test_images_in_its_memory_give_the_crops_of_mapped_ones(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path, smooth_images(9, height=40, width=48))
+    settings: dict[str, Any] = {"crop_size": 16, "batch_size": 6, "seed": 3}
+    cuda = torch.device("cuda")
+    resident = CropSampler(pairs, device=cuda, resident=True, **settings)
+    mapped = CropSampler(pairs, device=cuda, resident=False, **settings)
+    for update in range(5):
+        for ours, theirs in zip(resident.batch(update), mapped.batch(update), strict=True):
+            assert ours.device.type == "cuda"
+            assert torch.equal(ours, theirs)
+
+
+def test_images_are_shrunk_and_enlarged_as_on_a_cpu(fp32: Compute) -> None:
+    hr = smooth_images(3, height=64, width=96)
+    lr = downscale(hr, 4)
+    generator = tiny_generator().eval()
+    expected = enlarge(generator, lr, torch.device("cpu"))
+    generator = nn.Module.to(generator, fp32.device)
+    difference = enlarge(generator, lr, fp32.device).astype(int) - expected
+    assert abs(difference).max() <= 1
