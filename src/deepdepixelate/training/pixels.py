@@ -75,15 +75,15 @@ class ResidentPixels:
             done += count
 
     def cut(self, places: Places, size: int) -> Tensor:
-        """See ``Pixels``; one gather."""
-        offsets = np.arange(size)
-        rows = places.tops[:, None] + offsets
-        columns = places.lefts[:, None] + np.where(places.flips[:, None], offsets[::-1], offsets)
-        image, row, column = (
-            torch.from_numpy(indices).to(self._device, non_blocking=True)
-            for indices in (places.images[:, None, None], rows[:, :, None], columns[:, None, :])
-        )
-        return self._pixels[image, row, column].permute(0, 3, 1, 2)
+        """See ``Pixels``; one small copy and one gather."""
+        columns = (places.images, places.tops, places.lefts, places.flips)
+        positions = torch.from_numpy(np.stack(columns).astype(np.int64))
+        if self._device.type == "cuda":
+            positions = positions.pin_memory()  # else the copy waits until the device is idle
+        image, top, left, flip = positions.to(self._device, non_blocking=True)[..., None, None]
+        offsets = torch.arange(size, device=self._device)
+        across = torch.where(flip.bool(), offsets.flip(0), offsets)
+        return self._pixels[image, top + offsets[:, None], left + across].permute(0, 3, 1, 2)
 
 
 def fits_on_device(pairs: ImagePairs, device: torch.device) -> bool:
