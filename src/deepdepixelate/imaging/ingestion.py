@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.imaging.degradations import (
+    Degradation,
+    as_table,
+    degrade_as_drawn,
+    describe,
+)
 from deepdepixelate.imaging.resize import KERNEL, downscale
 from deepdepixelate.imaging.shards import ImageBatch, ImageStream, ShardedImages
 from deepdepixelate.imaging.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
 from deepdepixelate.parallel import map_in_order
+from deepdepixelate.parameters.degrading import RealisticParameters
 
 logger = logging.getLogger(__name__)
 
@@ -202,12 +209,29 @@ def _same_threads_afterwards() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def degrade(hr: ShardedImages, scale: int) -> ImageStream:
-    """Prepare the stream of LR images of a dataset, one to one and in its order."""
+def degrade(
+    hr: ShardedImages,
+    scale: int,
+    realistic: RealisticParameters | None = None,
+    workers: int | None = None,
+) -> ImageStream:
+    """Prepare the stream of LR images of a dataset, one to one and in its order.
 
-    def shrink(batch: ImageBatch) -> ImageBatch:
+    Args:
+        hr: the originals.
+        scale: how many times smaller LR is.
+        realistic: what LR goes through; None for bicubic shrinking and nothing else.
+        workers: threads, by default one for each processor; the images are the same for any number.
+    """
+    table: list[tuple[str, Degradation]] = []
+
+    def shrink(batch: ImageBatch) -> tuple[ImageBatch, list[Degradation]]:
         torch.set_num_threads(1)  # of this worker: a batch each is faster than sharing every one
-        return ImageBatch(batch.names, downscale(batch.pixels, scale))
+        if realistic is None:
+            return ImageBatch(batch.names, downscale(batch.pixels, scale)), []
+        made = [degrade_as_drawn(image, realistic, scale) for image in batch.pixels]
+        pixels = np.stack([image for image, _ in made])
+        return ImageBatch(batch.names, pixels), [degradation for _, degradation in made]
 
     def batches() -> Iterator[ImageBatch]:
         split = hr.manifest.split
@@ -215,9 +239,15 @@ def degrade(hr: ShardedImages, scale: int) -> ImageStream:
             _same_threads_afterwards(),
             tqdm(total=len(hr), desc=f"degrade {split}", unit="image") as progress,
         ):
-            for batch in map_in_order(shrink, hr.batches(IMAGES_PER_TASK)):
+            for batch, drawn in map_in_order(shrink, hr.batches(IMAGES_PER_TASK), workers):
+                table.extend(zip(batch.names, drawn, strict=False))
                 yield batch
                 progress.update(len(batch.names))
 
-    details = {"source": hr.manifest.digest, "scale": scale, "kernel": KERNEL}
-    return ImageStream(batches=batches(), details=lambda: details)
+    kernel = {"kernel": KERNEL} if realistic is None else describe(realistic)
+    details = {"source": hr.manifest.digest, "scale": scale, **kernel}
+    return ImageStream(
+        batches=batches(),
+        details=lambda: details,
+        table=lambda: as_table(table) if realistic else b"",
+    )

@@ -24,6 +24,8 @@ from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write
 
 MANIFEST = "manifest.json"
+TABLE = "degradations.csv"
+"""What happened to each image, where it was not the same for all."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class ImageStream:
     Attributes:
         batches: the images in order, to be gone through once.
         details: what the manifest shall say besides (a JSON object), asked after the last batch.
+        table: what ``TABLE`` shall hold, asked after the last batch; nothing for no such file.
     """
 
     batches: Iterable[ImageBatch]
     details: Callable[[], Mapping[str, Any]] = field(default=dict)
+    table: Callable[[], bytes] = field(default=bytes)
 
 
 class Shard(BaseModel):
@@ -244,6 +248,9 @@ def write_shards(
             names=tuple(names),
             details=dict(stream.details()),
         )
+        if table := stream.table():
+            with atomic_write(directory / TABLE) as file:
+                file.write(table)
         with atomic_write(directory / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
     except OSError as error:
@@ -259,6 +266,7 @@ def write_shards(
 def remove_shards(directory: Path) -> None:
     """Remove a dataset's files, the manifest first; anything else in the folder stays."""
     (directory / MANIFEST).unlink(missing_ok=True)
+    (directory / TABLE).unlink(missing_ok=True)
     for path in directory.glob("shard-*.npy"):
         path.unlink()
 

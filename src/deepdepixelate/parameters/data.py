@@ -1,10 +1,11 @@
 """Parameters of the data: ingestion and LR generation."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from deepdepixelate.models.generator import SCALES
+from deepdepixelate.parameters.degrading import RealisticParameters
 from deepdepixelate.parameters.types import Count, Fraction, Section
 
 
@@ -42,9 +43,14 @@ class DegradeParameters(Section):
 
     Attributes:
         scale: how many times smaller LR is, and what the generators undo: 2, 4 or 8.
+        kind: bicubic, the benchmarks' kernel and nothing else; or realistic: blur, several ways to
+            shrink, noise and JPEG, drawn for each image.
+        realistic: what realistic LR goes through; bicubic LR knows nothing of it.
     """
 
     scale: int
+    kind: Literal["bicubic", "realistic"]
+    realistic: RealisticParameters
 
     @field_validator("scale")
     @classmethod

@@ -7,4 +7,5 @@ from deepdepixelate.parameters import DegradeParameters
 
 def shrink(hr: ShardedImages, parameters: DegradeParameters) -> ImageStream:
     """Make the LR images of one split, one to one with its HR images."""
-    return ingestion.degrade(hr, parameters.scale)
+    realistic = parameters.realistic if parameters.kind == "realistic" else None
+    return ingestion.degrade(hr, parameters.scale, realistic)
