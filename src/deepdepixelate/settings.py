@@ -2,6 +2,7 @@
 
 import os
 
+from deepdepixelate.config_loader import ProjectConfigLoader
 from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks, TrackingHooks
 from deepdepixelate.lineage_hooks import LineageHooks
 
@@ -23,6 +24,7 @@ _TRACKING = TrackingHooks()
 
 HOOKS = (ParameterHooks(), PreflightHooks(), _TRACKING, LineageHooks(), SummaryHooks())
 
+CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

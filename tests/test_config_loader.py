@@ -1,0 +1,88 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepdepixelate.config_loader import ProjectConfigLoader
+from deepdepixelate.errors import UserError
+
+FILES = {
+    "base/globals.yml": "place: here",
+    "base/parameters.yml": "training: {seed: 0, device: auto}",
+    "base/catalog.yml": "faces: {type: text, filepath: '${globals:place}/a'}\nscores: {type: json}",
+    "celeba/globals.yml": "place: there",
+    "celeba/parameters_more.yml": "training: {seed: 1}\nupdates: 9",
+    "local/parameters_mine.yml": "training: {device: cuda:1}",
+    "local/catalog.yml": "scores: {type: csv}",
+    "local/credentials.yml": "server: {token: secret}",
+}
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    write(tmp_path, FILES)
+    return tmp_path
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def loader(conf: Path, env: str | None, **params: Any) -> ProjectConfigLoader:
+    return ProjectConfigLoader(
+        str(conf),
+        env=env,
+        runtime_params=params,
+        base_env="base",
+        default_run_env="local",
+        merge_strategy={"parameters": "soft", "globals": "soft"},
+    )
+
+
+def test_a_users_own_settings_come_after_those_of_any_environment(conf: Path) -> None:
+    settings = loader(conf, "celeba")
+    assert settings["parameters"] == {"training": {"seed": 1, "device": "cuda:1"}, "updates": 9}
+    assert settings["catalog"] == {
+        "faces": {"type": "text", "filepath": "there/a"},
+        "scores": {"type": "csv"},
+    }
+    assert settings["credentials"] == {"server": {"token": "secret"}}
+
+
+def test_what_a_run_is_told_comes_last(conf: Path) -> None:
+    assert loader(conf, "celeba", training={"device": "cpu"})["parameters"] == {
+        "training": {"seed": 1, "device": "cpu"},
+        "updates": 9,
+    }
+
+
+def test_a_users_own_globals_are_seen_by_the_catalogue(conf: Path) -> None:
+    write(conf, {"local/globals.yml": "place: mine"})
+    assert loader(conf, "celeba")["catalog"]["faces"]["filepath"] == "mine/a"
+
+
+def test_without_an_environment_they_are_read_as_ever(conf: Path) -> None:
+    expected = {"training": {"seed": 0, "device": "cuda:1"}}
+    assert loader(conf, None)["parameters"] == expected
+    assert loader(conf, "local")["parameters"] == expected
+
+
+def test_the_environment_base_is_base_alone(conf: Path) -> None:
+    assert loader(conf, "base")["parameters"] == {"training": {"seed": 0, "device": "auto"}}
+
+
+def test_nobody_needs_settings_of_his_own(conf: Path) -> None:
+    for path in (conf / "local").iterdir():
+        path.unlink()
+    (conf / "local").rmdir()
+    assert loader(conf, "celeba")["parameters"]["training"] == {"seed": 1, "device": "auto"}
+
+
+@pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b"])
+def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, FILES)
+    with pytest.raises(UserError, match="Rename the folder") as raised:
+        loader(tmp_path / name, None)
+    assert name in str(raised.value)
