@@ -69,6 +69,13 @@ def test_the_recipe_is_valid_and_names_nothing_that_it_does_not_change() -> None
             assert papers[section][name] != value, f"{section}.{name}"
 
 
+def test_the_file_for_realistic_images_is_valid() -> None:
+    options: Any = OmegaConf.load(CONF / "realistic.yml")
+    merged = OmegaConf.merge(read_conf(options.run.env), options.run.params)
+    values: Any = OmegaConf.to_container(merged)
+    assert check_parameters(values).degrade.kind == "realistic"
+
+
 def test_the_configuration_for_celeba_is_the_papers() -> None:
     parameters = check_parameters(read_conf("celeba"))
     for schedule in (parameters.pretrain, parameters.train_gan):

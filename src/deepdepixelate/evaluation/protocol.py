@@ -4,6 +4,7 @@ from typing import Any
 
 from deepdepixelate.evaluation.spectrum import DEFINITION
 from deepdepixelate.imaging.metrics import PROTOCOL
+from deepdepixelate.imaging.resize import KERNEL
 from deepdepixelate.imaging.shards import ShardedImages
 from deepdepixelate.metrics import identity, st_lpips
 
@@ -29,5 +30,10 @@ def describe_protocol(
         "border": scale if border is None else border,
         "scale": scale,
         "self_ensemble": "mean over the image and its mirror image" if self_ensemble else "none",
-        "degradation": lr.manifest.details["kernel"],
+        "degradation": _degradation(lr.manifest.details["kernel"]),
     }
+
+
+def _degradation(kernel: str) -> str:
+    """How LR was made; a benchmark without LR of its own is always shrunk by the field's kernel."""
+    return kernel if kernel == KERNEL else f"test: {kernel}; benchmarks without LR: {KERNEL}"
