@@ -1,8 +1,49 @@
+import os
+import signal
+import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def mlflow_server(folder: Path, database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """An MLflow server on a database, stopped afterwards with its children."""
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--backend-store-uri", database,
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    log = folder / "log"
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=output,
+            env={**os.environ, **quiet}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}/health", process, log, seconds=90)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def wait_until_it_answers(

@@ -3,17 +3,22 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import utils as tracking_uris
 
+from deepdepixelate import tracking
 from deepdepixelate.errors import UserError
-from deepdepixelate.tracking import StageRecord
+from deepdepixelate.outbox import Outbox
+from deepdepixelate.tracking import StageRecord, open_record
 from deepdepixelate.tracking_store import SERVER_VARIABLE, ProjectStore
 
 RUN = "0" * 32
@@ -26,6 +31,7 @@ class Server:
         self.port = 0
         self.points: list[tuple[str, int, float]] = []
         self.tags: dict[str, str] = {}
+        self.status = 200
 
     @property
     def address(self) -> str:
@@ -45,7 +51,7 @@ class Server:
                 self._answer()
 
             def _answer(self) -> None:
-                self.send_response(200)
+                self.send_response(taken.status)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"{}")
@@ -81,8 +87,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
+@pytest.fixture
+def outbox(monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    outbox = Outbox()
+    monkeypatch.setattr(tracking, "OUTBOX", outbox)
+    monkeypatch.setattr("deepdepixelate.outbox._PAUSE", 0)
+    return outbox
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_points_are_kept_while_the_server_is_gone_and_sent_when_it_answers(
-    server: Server, caplog: pytest.LogCaptureFixture
+    server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="deepdepixelate")
     record = StageRecord("pretrain", RUN)
@@ -94,24 +112,84 @@ def test_points_are_kept_while_the_server_is_gone_and_sent_when_it_answers(
     assert server.points == [("pretrain.loss", 10, 0.5)]
     with server.up():
         record.log(40, {"loss": 0.1})
+    outbox.conclude(RUN)
     assert [(name, step) for name, step, _ in server.points] == [
         ("pretrain.loss", step) for step in (10, 20, 30, 40)
     ]
     assert [value for *_, value in server.points] == pytest.approx([0.5, 0.3, 0.2, 0.1])
     assert server.tags["pretrain.continues_run"] == "1" * 32
     gone, back = (record.message for record in caplog.records)
-    assert "pretrain goes on" in gone
+    assert "The run goes on" in gone
     assert "answers again" in back
+    assert not warnings(caplog)
 
 
-def test_what_could_not_be_sent_in_the_end_is_counted(
-    server: Server, caplog: pytest.LogCaptureFixture
+def test_what_could_not_be_sent_in_the_end_is_told_once(
+    server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="deepdepixelate")
+    ended: list[str] = []
+
+    def end() -> None:
+        ended.append(RUN)
+        mlflow.MlflowClient().set_terminated(RUN)
+
     record = StageRecord("train_gan", RUN)
     record.log(10, {"loss": 0.5, "content_loss": 0.25})
-    record.send(last=True)
-    assert "2 points of the curves of train_gan are lost" in caplog.records[-1].message
+    outbox.send("the file report.html", partial(mlflow.MlflowClient().set_tag, RUN, "a", "b"))
+    outbox.conclude(RUN, end)
+    assert ended == [RUN]
+    (told,) = warnings(caplog)
+    for part in (server.address, f"run {RUN}", "not answer", "curves of train_gan; the file repo"):
+        assert part in told
+    assert "it stays RUNNING" in told
+    outbox.conclude(RUN)
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_server_that_is_gone_is_left_alone_for_a_while_but_asked_in_the_end(
+    server: Server,
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("deepdepixelate.outbox._PAUSE", 1000)
+    record = StageRecord("pretrain", RUN)
+    record.log(1, {"loss": 0.5})
+    with server.up():
+        record.log(2, {"loss": 0.4})
+        assert not server.points
+        outbox.conclude(RUN)
+    assert [step for _, step, _ in server.points] == [1, 2]
+    assert not warnings(caplog)
+
+
+def test_what_a_server_refuses_does_not_keep_the_rest_from_it(
+    server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused() -> None:
+        raise MlflowException("413, too large, for http://me:secret@host/")
+
+    record = StageRecord("pretrain", RUN)
+    with server.up():
+        outbox.send("the file big", refused)
+        record.log(1, {"loss": 0.5})
+        outbox.conclude(RUN)
+    assert len(server.points) == 1
+    (told,) = warnings(caplog)
+    assert "413, too large" in told
+    assert "are the file big; and" in told
+    assert "secret" not in told
+
+
+def test_a_record_that_another_process_keeps_is_sent_before_it_is_closed(
+    server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as up:
+        with open_record(server.address, "pretrain", RUN) as (log, _):
+            log(1, {"loss": 0.5})
+            up.enter_context(server.up())
+        assert len(server.points) == 1
+    assert not warnings(caplog)
 
 
 def test_a_server_that_does_not_answer_is_named_before_anything_begins(
@@ -125,3 +203,24 @@ def test_a_server_that_does_not_answer_is_named_before_anything_begins(
     assert server.address in str(caught.value)
     with server.up(), ProjectStore(tmp_path).setting_up():
         assert list(tmp_path.iterdir()) == []
+    server.status = 503
+    with (
+        server.up(),
+        pytest.raises(UserError, match="does not answer: status 503"),
+        ProjectStore(tmp_path).setting_up(),
+    ):
+        pass
+
+
+def test_a_server_that_answers_with_an_error_in_the_beginning_is_named_without_the_password(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SERVER_VARIABLE, server.address.replace("//", "//me:secret@"))
+    with (
+        server.up(),
+        pytest.raises(UserError, match="answers with an error: no such table") as caught,
+        ProjectStore(tmp_path).answering(),
+    ):
+        raise MlflowException("no such table")
+    assert server.address in str(caught.value)
+    assert "secret" not in str(caught.value)

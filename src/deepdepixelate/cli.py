@@ -1,6 +1,7 @@
 """The project's part of the ``kedro`` command: ``kedro run`` whose errors a user can read."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ class _KedroRun(ReadableErrors):
         """End the MLflow run as KILLED: MLflow would call it FINISHED, or leave it RUNNING."""
         import mlflow
 
-        if mlflow.active_run() is not None:
-            mlflow.end_run("KILLED")
+        from deepdepixelate.outbox import OUTBOX
+
+        if (run := mlflow.active_run()) is not None:
+            OUTBOX.conclude(run.info.run_id, partial(mlflow.end_run, "KILLED"))
 
 
 def _check_runner(options: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""What happens around a Kedro run: checks before it, tags while it runs, a summary after it."""
+"""What happens around a Kedro run: checks before it, a summary after it."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from deepdepixelate.parameters import (
     TrainGanParameters,
     check_parameters,
 )
-from deepdepixelate.tracking_store import ProjectStore
 
 
 class ParameterHooks:
@@ -106,67 +104,6 @@ def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
         return f"{where} Put it there, or change conf/*/catalog.yml."
     environment = f" --env {env}" if env and env != "local" else ""
     return f"{where} Run first: kedro run{environment} --pipeline {makers[0]}"
-
-
-class TrackingHooks:
-    """The MLflow run says which commit, environment and pipeline it was, and how it ended."""
-
-    def __init__(self) -> None:
-        self._dataset = ""
-        self._store = ProjectStore(Path())
-
-    def tracking_uri(self) -> str:
-        """What ``conf/base/mlflow.yml`` asks for as ``${tracking_uri:}``."""
-        return self._store.uri
-
-    @hook_impl(wrapper=True)
-    def after_context_created(self, context: KedroContext) -> Iterator[None]:
-        """Note which data this is; let kedro-mlflow set MLflow up, one process at a time."""
-        self._dataset = context.config_loader["globals"]["dataset"]
-        self._store = ProjectStore(Path(context.project_path))
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # not into the progress bars
-        with self._store.setting_up():
-            yield
-
-    @hook_impl(trylast=True)
-    def before_pipeline_run(self, run_params: Mapping[str, Any]) -> None:
-        """Tag the run that kedro-mlflow has just started."""
-        import mlflow
-
-        from deepdepixelate.tracking import git_commit
-
-        if mlflow.active_run() is not None:
-            pipeline = "+".join(run_params.get("pipeline_names") or ["__default__"])
-            environment = run_params.get("env") or "local"
-            commit = git_commit() or "unknown"
-            chain = "whole chain" if pipeline == "__default__" else pipeline
-            mlflow.set_tags(
-                {
-                    "mlflow.runName": f"{chain}, {self._dataset}",
-                    "mlflow.source.git.commit": commit,
-                    "git_commit": commit,
-                    "environment": environment,
-                    "pipeline": pipeline,
-                    "dataset": self._dataset,
-                    "runner": _class_name(run_params["runner"]),
-                }
-            )
-
-    @hook_impl(trylast=True)
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Correct the status of a run that was stopped: kedro-mlflow has closed it as FAILED."""
-        import mlflow
-
-        from deepdepixelate.training.interruption import InterruptionError
-
-        run = mlflow.last_active_run()
-        if isinstance(error, InterruptionError) and run is not None:
-            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
-
-
-def _class_name(description: str) -> str:
-    """``SequentialRunner`` of ``<kedro.runner.….SequentialRunner object at 0x7f…>``."""
-    return description.partition(" object at ")[0].rpartition(".")[2]
 
 
 class SummaryHooks:

@@ -13,6 +13,7 @@ from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import LifecycleStage, LoggedModelInput, Metric
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 
 from deepdepixelate.evaluation.benchmarks import hr_folder
@@ -21,6 +22,8 @@ from deepdepixelate.imaging.shards import ImagePairs
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
 """What MLflow calls the use of each split."""
+
+_NOT_THERE = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
 class ImageSet(Dataset):
@@ -179,7 +182,9 @@ def _is_here(run_id: str) -> bool:
     """Whether a run is in this tracking store, and not deleted."""
     try:
         found = mlflow.MlflowClient().get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != _NOT_THERE:
+            raise
         return False
     return bool(found.info.lifecycle_stage == LifecycleStage.ACTIVE)
 
@@ -200,7 +205,9 @@ def _add_model(run_id: str, name: str, maker: str) -> None:
     logged = [] if outputs is None else outputs.model_outputs
     try:
         models = [client.get_logged_model(each.model_id) for each in logged]
-    except MlflowException:  # the run is there, its model was deleted
+    except MlflowException as error:  # the run is there, its model was deleted
+        if error.error_code != _NOT_THERE:
+            raise
         return
     inputs = [LoggedModelInput(model.model_id) for model in models if model.name == name]
     if inputs:

@@ -1,11 +1,17 @@
 """The MLflow run says what it was made from: data, weights and their runs; and registers models."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
+
+from deepdepixelate.outbox import OUTBOX
+
+if TYPE_CHECKING:
+    from deepdepixelate.lineage import ImageSet
 
 
 class LineageHooks:
@@ -35,9 +41,10 @@ class LineageHooks:
         if scale is not None and "params:evaluate" in inputs:
             for name, folders in inputs["params:evaluate"].get("benchmarks", {}).items():
                 if self._is_new(name):
-                    lineage.log_input(lineage.describe_benchmark(name, folders, scale), "benchmark")
-        if "training" in node.tags:
-            lineage.link_weights("starts_from", _origins(inputs))
+                    _log_input(lineage.describe_benchmark(name, folders, scale), "benchmark")
+        if "training" in node.tags and (origins := _origins(inputs)):
+            link = partial(lineage.link_weights, "starts_from", origins)
+            OUTBOX.send(f"what {node.name} starts from", link)
 
     @hook_impl(trylast=True)
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -53,11 +60,12 @@ class LineageHooks:
         elif dataset_name == "evaluation":
             from deepdepixelate.lineage import link_evaluation
 
-            link_evaluation(data["provenance"]["weights"])
+            link = partial(link_evaluation, data["provenance"]["weights"])
+            OUTBOX.send("links to the trainings evaluated", link)
         elif dataset_name == "evaluation_metrics":  # after the evaluation, and so with its models
             from deepdepixelate.lineage import add_scores
 
-            add_scores(data)
+            OUTBOX.send("the scores of the models", partial(add_scores, data))
 
     def _log_pairs(self, inputs: Mapping[str, Any]) -> int | None:
         """Log each split of which a node reads HR and LR; the scale of the last."""
@@ -70,7 +78,7 @@ class LineageHooks:
                 pairs = ImagePairs(inputs[f"hr_{split}"], inputs[f"lr_{split}"])
                 scale = pairs.scale
                 if self._is_new(split):
-                    lineage.log_input(lineage.describe_pairs(self._dataset, pairs), context)
+                    _log_input(lineage.describe_pairs(self._dataset, pairs), context)
         return scale
 
     def _is_new(self, name: str) -> bool:
@@ -86,6 +94,12 @@ class LineageHooks:
 
         run = mlflow.active_run()
         return None if run is None else str(run.info.run_id)
+
+
+def _log_input(images: "ImageSet", context: str) -> None:
+    from deepdepixelate.lineage import log_input
+
+    OUTBOX.send(f"the data set {images.name}", partial(log_input, images, context))
 
 
 def _origins(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Trained generators in MLflow's model registry."""
 
 import base64
-import logging
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -14,19 +14,16 @@ from tempfile import TemporaryDirectory
 import mlflow
 import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelOutput
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils import logging_utils
 from PIL import Image
 
 import deepdepixelate
-from deepdepixelate.errors import first_line
 from deepdepixelate.lineage import add_metrics
 from deepdepixelate.models.generator import GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, save_weights
-
-logger = logging.getLogger(__name__)
+from deepdepixelate.outbox import OUTBOX
 
 _PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 """What ``mlflow_model`` imports, to be installed where a model is served."""
@@ -43,25 +40,26 @@ def registered_name(generator: str, dataset: str) -> str:
 def register_generator(generator: str, weights: Weights, dataset: str) -> None:
     """Log a generator to the active run and register it as a new version of its model.
 
-    What fails here is told in one line and stops nothing: the weights are on the disk already, and
-    the run may be the last of many hours.
-
     Args:
         generator: ``srresnet`` or ``srgan``: the logged model's name.
         weights: what was trained.
         dataset: on which data, as in the names of the project's folders.
     """
     name = registered_name(generator, dataset)
-    try:
-        with TemporaryDirectory() as folder, _quiet():
-            version = _register(name, _log_model(generator, weights, dataset, Path(folder)))
+
+    @cache  # where only the registry fails, the model is logged once
+    def logged() -> LoggedModel:
+        with TemporaryDirectory() as folder:
+            return _log_model(generator, weights, dataset, Path(folder))
+
+    def register() -> None:
+        with _quiet():
+            version = _register(name, logged())
         client = mlflow.MlflowClient()
         client.update_registered_model(name, _describe_model(generator, name, dataset))
         client.update_model_version(name, version, _describe_version(weights, dataset))
-    except (MlflowException, OSError) as error:
-        logger.warning(
-            "%s could not be registered in MLflow as %s: %s", generator, name, first_line(error)
-        )
+
+    OUTBOX.send(f"the model {name}", register)
 
 
 def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> LoggedModel:

@@ -3,8 +3,9 @@
 import os
 
 from deepdepixelate.config_loader import ProjectConfigLoader
-from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks, TrackingHooks
+from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks
 from deepdepixelate.lineage_hooks import LineageHooks
+from deepdepixelate.tracking_hooks import TrackingHooks
 
 # Nothing that runs here reports to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -15,6 +16,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 # A server that is gone is noticed within seconds, not minutes; what was not sent is kept meanwhile.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 # Processor, memory and GPU over time, beside the curves of each run.
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
@@ -23,6 +25,9 @@ os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
 _TRACKING = TrackingHooks()
 
 HOOKS = (ParameterHooks(), PreflightHooks(), _TRACKING, LineageHooks(), SummaryHooks())
+
+# TrackingHooks calls them. The one plugin has two names, as its releases do.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

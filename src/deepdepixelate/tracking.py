@@ -1,9 +1,9 @@
 """What the nodes tell MLflow, and what they learn from it: curves, the run's id, the commit."""
 
-import logging
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -14,8 +14,8 @@ import mlflow
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from deepdepixelate.errors import first_line
 from deepdepixelate.models.weights import Weights
+from deepdepixelate.outbox import OUTBOX
 from deepdepixelate.parameters import TrainingParameters
 from deepdepixelate.training import launch
 from deepdepixelate.training.loop import Log
@@ -23,8 +23,6 @@ from deepdepixelate.training.ranks import Ranks
 from deepdepixelate.training.resuming import TrackedRun
 
 Result = TypeVar("Result")
-
-logger = logging.getLogger(__name__)
 
 _POINTS_AT_ONCE = 1000
 """What MLflow takes in one request."""
@@ -52,11 +50,10 @@ class StageRecord:
         self._logged = False
         self._unsent: list[Metric] = []
         self._tags: dict[str, str] = {}
-        self._reached = True
         self.run = TrackedRun(run_id, self._resumed)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log ``<stage>.<metric>`` at a step; what cannot be sent is kept for the next time."""
+        """Log ``<stage>.<metric>`` at a step; what cannot be sent is kept until it can."""
         self._logged = True
         if self.run.run_id is not None and step > self._last_step:
             now = int(time.time() * 1000)
@@ -64,42 +61,18 @@ class StageRecord:
                 Metric(f"{self._stage}.{name}", value, now, step) for name, value in metrics.items()
             ]
             self._unsent += points
-            self.send()
+            self._send()
 
-    def send(self, *, last: bool = False) -> None:
-        """Send what is waiting: a record must not end the training that it is about.
+    def _send(self) -> None:
+        OUTBOX.send(f"curves of {self._stage}", partial(self._send_to, str(self.run.run_id)))
 
-        Args:
-            last: whether it is given up where MLflow still cannot be reached.
-        """
-        if self.run.run_id is None or not (self._unsent or self._tags):
-            return
-        try:
-            for name in list(self._tags):
-                self._client.set_tag(self.run.run_id, name, self._tags[name])
-                del self._tags[name]
-            while self._unsent:
-                self._client.log_batch(self.run.run_id, self._unsent[:_POINTS_AT_ONCE])
-                del self._unsent[:_POINTS_AT_ONCE]
-        except (MlflowException, OSError) as error:
-            if last:
-                logger.warning(
-                    "MLflow cannot be reached: %d points of the curves of %s are lost there; the "
-                    "history in data/08_reporting has them.",
-                    len(self._unsent),
-                    self._stage,
-                )
-            elif self._reached:
-                logger.warning(
-                    "MLflow cannot be reached (%s): %s goes on, and its curves are sent later.",
-                    first_line(error),
-                    self._stage,
-                )
-            self._reached = False
-        else:
-            if not self._reached:
-                logger.info("MLflow answers again: the curves of %s were sent.", self._stage)
-            self._reached = True
+    def _send_to(self, run_id: str) -> None:
+        for name in list(self._tags):
+            self._client.set_tag(run_id, name, self._tags[name])
+            del self._tags[name]
+        while self._unsent:
+            self._client.log_batch(run_id, self._unsent[:_POINTS_AT_ONCE])
+            del self._unsent[:_POINTS_AT_ONCE]
 
     def _resumed(self, run_id: str, update: int) -> None:
         self._earlier = run_id
@@ -108,7 +81,7 @@ class StageRecord:
                 f"{self._stage}.continues_run": run_id,
                 f"{self._stage}.continues_after_update": str(update),
             }
-            self.send()
+            self._send()
 
     def sign(self, weights: Weights) -> Weights:
         """Weights whose provenance also says which run, commit and versions made them."""
@@ -125,15 +98,22 @@ def active_record(stage: str) -> StageRecord:
     return StageRecord(stage, _run_id())
 
 
-def open_record(tracking_uri: str, stage: str, run_id: str | None) -> tuple[Log, TrackedRun]:
+@contextmanager
+def open_record(
+    tracking_uri: str, stage: str, run_id: str | None
+) -> Iterator[tuple[Log, TrackedRun]]:
     """The same record in another process, where it may go on after a restart."""
     mlflow.set_tracking_uri(tracking_uri)
     last_step = 0
     if run_id is not None:
-        history = mlflow.MlflowClient().get_metric_history(run_id, f"{stage}.loss")
-        last_step = max((point.step for point in history), default=0)
+        with suppress(MlflowException):  # at the worst, some points are there twice
+            history = mlflow.MlflowClient().get_metric_history(run_id, f"{stage}.loss")
+            last_step = max((point.step for point in history), default=0)
     record = StageRecord(stage, run_id, last_step)
-    return record.log, record.run
+    try:
+        yield record.log, record.run
+    finally:
+        OUTBOX.conclude(str(run_id))
 
 
 def train(
@@ -145,10 +125,7 @@ def train(
     record = active_record(stage)
     opener = partial(open_record, mlflow.get_tracking_uri(), stage, record.run.run_id)
     job = launch.Job(training, opener, settings.sync_batch_norm)
-    try:
-        return launch.run(job, settings, record.log, record.run), record
-    finally:  # also of a training that was stopped
-        record.send(last=True)
+    return launch.run(job, settings, record.log, record.run), record
 
 
 def _run_id() -> str | None:

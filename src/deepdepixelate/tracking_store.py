@@ -1,6 +1,7 @@
 """MLflow's database in the project's folder: set up by one process at a time, wherever it lies."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from deepdepixelate.errors import UserError
+from deepdepixelate.errors import UserError, first_line
 
 _DATABASE, _ARTIFACTS = "mlflow.db", "mlruns"
 
@@ -52,17 +53,44 @@ class ProjectStore:
         on writing to where it was. Of a server it is only asked whether it answers.
 
         Raises:
-            UserError: the database is damaged, or not MLflow's; or the server does not answer.
+            UserError: the database is damaged, or not MLflow's; or the server does not answer, or
+                with an error.
         """
-        if server := os.environ.get(SERVER_VARIABLE):
-            _knock(server)
-            yield
+        if os.environ.get(SERVER_VARIABLE):
+            with self.answering():
+                yield
             return
         os.environ[_ARTIFACT_ROOT_VARIABLE] = str(self._artifacts)
         with FileLock(self._database.with_name(f"{_DATABASE}.lock")):
             if self._database.is_file() and self._database.stat().st_size:
                 self._adapt()
             yield
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Around what cannot do without MLflow: the beginning of a run.
+
+        Raises:
+            UserError: the server does not answer, or with an error.
+        """
+        if (silence := knock(self.uri)) is not None:
+            raise self._error(f"does not answer: {silence}")
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if not os.environ.get(SERVER_VARIABLE):
+                raise
+            raise self._error(f"answers with an error: {first_line(error)}") from error
+
+    def _error(self, told: str) -> UserError:
+        return UserError(
+            without_password(
+                f"the MLflow server {self.uri} (environment variable {SERVER_VARIABLE}) {told}. "
+                f"See to it, or unset the variable: runs are then recorded in {_DATABASE}."
+            )
+        )
 
     def _adapt(self) -> None:
         from mlflow.utils.uri import resolve_uri_if_local
@@ -89,17 +117,19 @@ class ProjectStore:
             ) from error
 
 
-def _knock(server: str) -> None:
-    """Ask a server at once: MLflow would try for minutes."""
-    if not server.startswith(("http://", "https://")):
-        return
+def knock(uri: str) -> str | None:
+    """Why a server does not answer; None if it does. MLflow itself would try for minutes."""
+    if not uri.startswith(("http://", "https://")):
+        return None
     import requests
 
     try:
-        requests.get(f"{server.rstrip('/')}/health", timeout=_PATIENCE)
+        status = requests.get(f"{uri.rstrip('/')}/health", timeout=_PATIENCE).status_code
     except requests.RequestException as error:
-        raise UserError(
-            f"the MLflow server {server} (environment variable {SERVER_VARIABLE}) does not answer: "
-            f"{type(error).__name__}. Start it, or unset the variable: runs are then recorded in "
-            f"{_DATABASE}."
-        ) from error
+        return type(error).__name__
+    return f"status {status}" if status >= 500 else None
+
+
+def without_password(text: str) -> str:
+    """A text, the addresses in it without user and password."""
+    return re.sub(r"//[^/@\s]*@", "//", text)

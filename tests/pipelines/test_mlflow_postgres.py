@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +16,7 @@ from kedro_project import Project, make_project
 
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
-from local_server import wait_until_it_answers
+from local_server import free_port, mlflow_server
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +26,6 @@ TINY = (
     "pretrain.validate_every=6,train_gan.validate_every=4,training.batch_norm_updates=2,"
     "evaluate.faces_shown=1"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def postgres_programs() -> Path:
@@ -87,32 +77,10 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on that database, stopped afterwards with its children."""
-    folder = tmp_path_factory.mktemp("server")
+    """The address of an MLflow server on that database."""
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", database,
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    log = folder / "log"
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=output, stderr=output,
-            env={**os.environ, **quiet}, start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_until_it_answers(f"{address}/health", process, log, seconds=90)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with mlflow_server(tmp_path_factory.mktemp("server"), database, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from signal import Signals
@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 Training = Callable[[Log, TrackedRun, Ranks], Result]
 """One of the trainings of ``runs``, with its data and settings given; goes to other processes."""
 
-Record = Callable[[], tuple[Log, TrackedRun]]
+Record = Callable[[], AbstractContextManager[tuple[Log, TrackedRun]]]
 """Opens, in another process, the record that this run keeps; goes to other processes."""
 
 ROUND = "deepdepixelate"
@@ -245,12 +245,13 @@ def _work(job: Job[Any] | None, devices: int, on_gpu: bool, line: _Line) -> _Sai
         )
         log: Log = _ignore
         tracked_run = UNTRACKED
-        with ranks.agreeing():
-            if ranks.is_writer:
-                log, tracked_run = found.record()
-            else:
-                logging.getLogger("deepdepixelate").setLevel(logging.WARNING)
-        found.training(log, tracked_run, ranks)
+        with ExitStack() as kept:
+            with ranks.agreeing():
+                if ranks.is_writer:
+                    log, tracked_run = kept.enter_context(found.record())
+                else:
+                    logging.getLogger("deepdepixelate").setLevel(logging.WARNING)
+            found.training(log, tracked_run, ranks)
     except InterruptionError as stop:
         said = _Said(str(stop), stop.number)
     except Exception as error:
