@@ -1,3 +1,4 @@
+import ast
 import base64
 import hashlib
 import json
@@ -24,7 +25,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 from deepdepixelate.mlflow_model import ImageEnlarger
-from deepdepixelate.model_registry import _PACKAGES, register_generator, registered_name
+from deepdepixelate.model_registry import register_generator, registered_name
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import Weights, build_generator, save_weights
@@ -259,7 +260,8 @@ def test_is_linked_to_its_run_and_the_last_validation(run_id: str) -> None:
 @pytest.mark.slow
 def test_loads_where_its_requirements_alone_are_installed(run_id: str, tmp_path: Path) -> None:
     """Without the ``.pth`` files of the environment an editable install is not to be found."""
-    allowed = needed(_PACKAGES)
+    required = requirements()
+    allowed = needed(required)
     foreign = {
         module
         for module, makers in packages_distributions().items()
@@ -281,6 +283,8 @@ def test_loads_where_its_requirements_alone_are_installed(run_id: str, tmp_path:
         f"pixels = np.array({A.tolist()}, dtype=np.uint8)\n"
         "import deepdepixelate; assert 'artifacts' in deepdepixelate.__file__\n"
         "print(hashlib.sha256(model.predict(pixels).tobytes()).hexdigest())\n"
+        "for name, module in sys.modules.items():\n"
+        "    if name.partition('.')[0] == 'deepdepixelate': print(module.__file__)\n"
     )
     site_packages = sysconfig.get_paths()["purelib"]
     process = subprocess.run(
@@ -290,7 +294,32 @@ def test_loads_where_its_requirements_alone_are_installed(run_id: str, tmp_path:
     if "it is installed" in process.stderr:
         pytest.skip("the project is installed in site-packages itself")
     assert process.returncode == 0, process.stderr
-    assert process.stdout.strip() == hashlib.sha256(expected(A).tobytes()).hexdigest()
+    digest, *files = process.stdout.splitlines()
+    assert digest == hashlib.sha256(expected(A).tobytes()).hexdigest()
+    makers = packages_distributions()
+    imported = {name for file in files for name in imports(Path(file))} - {"pillow_heif"}
+    of_each = [set(map(canonicalize_name, makers[name])) & required for name in imported]
+    assert all(of_each), imported
+    assert set().union(*of_each) == required  # nothing is asked for in vain
+
+
+def requirements() -> set[str]:
+    """Distributions that the logged model says it needs."""
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1"))
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Other packages that a module imports, at once or in a function."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for name in names:
+            package = name.partition(".")[0]
+            if package not in {*sys.stdlib_module_names, "deepdepixelate"}:
+                yield package
 
 
 def needed(packages: Iterable[str]) -> set[str]:
