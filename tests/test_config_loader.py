@@ -5,6 +5,7 @@ import pytest
 
 from deepdepixelate.config_loader import ProjectConfigLoader
 from deepdepixelate.errors import UserError
+from deepdepixelate.settings import CONFIG_LOADER_ARGS
 
 FILES = {
     "base/globals.yml": "place: here",
@@ -80,9 +81,80 @@ def test_nobody_needs_settings_of_his_own(conf: Path) -> None:
     assert loader(conf, "celeba")["parameters"]["training"] == {"seed": 1, "device": "auto"}
 
 
-@pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b"])
+@pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b", "{faces}"])
 def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, FILES)
     with pytest.raises(UserError, match="Rename the folder") as raised:
         loader(tmp_path / name, None)
     assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"training:\n\tseed: 1\n", "line 2: found character"),
+        (b"training: {seed: 1}\ntraining: {seed: 2}\n", "line 2: found duplicate key training"),
+        (b'place: "C:\\Users"\n', "line 1"),
+        ("place: Jürgen\n".encode("latin-1"), "'utf-8' codec can't decode"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(conf: Path, text: bytes, told: str) -> None:
+    path = conf / "local/parameters_mine.yml"
+    path.write_bytes(text)
+    for env in (None, "celeba"):
+        with pytest.raises(UserError) as raised:
+            loader(conf, env)["parameters"]
+        assert str(path) in str(raised.value)
+        assert told in str(raised.value)
+
+
+def test_a_setting_in_two_files_names_both(conf: Path) -> None:
+    write(conf, {"local/parameters_more.yml": "training: {device: cpu}"})
+    with pytest.raises(UserError, match=r"training\.device") as raised:
+        loader(conf, None)["parameters"]
+    assert "parameters_mine.yml" in str(raised.value)
+    assert "parameters_more.yml" in str(raised.value)
+
+
+def test_a_reference_that_leads_nowhere_is_named(conf: Path) -> None:
+    write(conf, {"local/parameters_mine.yml": "training: {place: '${HOME}/faces'}"})
+    with pytest.raises(UserError, match=r"training\.place: .*'HOME' not found.*oc\.env:NAME"):
+        loader(conf, None)["parameters"]
+
+
+def test_variables_of_the_environment_can_be_named(
+    conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACES", "/faces")
+    write(conf, {"local/parameters_mine.yml": "place: '${oc.env:FACES}/celeba'"})
+    resolvers = CONFIG_LOADER_ARGS["custom_resolvers"]
+    settings = ProjectConfigLoader(
+        str(conf), base_env="base", default_run_env="local", custom_resolvers=resolvers
+    )
+    assert settings["parameters"]["place"] == "/faces/celeba"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("mine", "mine"),
+        ("~/mine", "/home/ada/mine"),
+        ("$HOME/x", "/home/ada/x"),
+        (2024, "2024"),
+        (None, "raw"),
+    ],
+)
+def test_a_path_of_the_catalogue_is_a_parameter_from_a_file_or_the_command(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, value: object, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    write(conf, {"celeba/catalog.yml": "faces: {type: text, filepath: '${user_path:where, raw}'}"})
+    assert loader(conf, "celeba", where=value)["catalog"]["faces"]["filepath"] == expected
+    if value is not None:
+        write(conf, {"local/parameters_mine.yml": f"where: {value}"})
+    assert loader(conf, "celeba")["catalog"]["faces"]["filepath"] == expected
+
+
+def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="in the project's folder"):
+        loader(tmp_path / "conf", None)

@@ -98,7 +98,8 @@ def test_every_parameter_of_the_classes_is_in_the_configuration(defaults: dict[s
 
 
 def test_celeba_dir_may_be_given(defaults: dict[str, Any]) -> None:
-    assert check_parameters(changed(defaults, celeba_dir="some/place")).celeba_dir == "some/place"
+    parameters = check_parameters(changed(defaults, celeba_dir="some/place"))
+    assert parameters.celeba_dir == Path("some/place")
 
 
 def test_an_unknown_key_at_the_top_names_the_allowed_ones(defaults: dict[str, Any]) -> None:
@@ -281,6 +282,8 @@ def test_paths_mean_what_people_write(
             defaults,
             enhance__input="~/photos",
             enhance__output=2024,
+            pretrain__start_from="~/begin.safetensors",
+            celeba_dir="$HOME/celeba",
             train_gan__vgg_weights="~/vgg.pth",
             evaluate__benchmarks={"mine": "~/faces", "years": 2023},
         )
@@ -289,6 +292,7 @@ def test_paths_mean_what_people_write(
         Path("/home/ada/photos"),
         Path("2024"),
     )
+    assert parameters.celeba_dir == Path("/home/ada/celeba")
     assert parameters.train_gan.vgg_weights == Path("/home/ada/vgg.pth")
     assert parameters.evaluate.benchmarks["mine"].hr == Path("/home/ada/faces")
     assert parameters.evaluate.benchmarks["years"].hr == Path("2023")

@@ -5,15 +5,21 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from deepdepixelate.errors import UserError
+from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import user_path
 
-_PATTERN = "*?["
-"""Kedro looks for its files with the project's folder as a part of the pattern."""
+_PATTERN = "*?[{}"
+"""Kedro looks for its files, and for names in braces, in whole paths: the project's folder too."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
     """Kedro's own, which also reads ``conf/local`` where another environment is named.
+
+    What cannot be read is told as a user's mistake. The catalogue may say
+    ``${user_path:NAME, DEFAULT}`` for a parameter, whether ``--params`` or a file sets it.
 
     Kedro's reads one environment beside ``conf/base``: ``conf/local`` or that of ``--env``. Without
     ``--env``, and with ``--env base``, this one reads what Kedro's reads.
@@ -23,16 +29,51 @@ class ProjectConfigLoader(OmegaConfigLoader):
         """See Kedro's.
 
         Raises:
-            UserError: Kedro would find no settings in a folder of this name.
+            UserError: Kedro would find no settings in a folder of this name, or there are none.
         """
         if any(character in str(conf_source) for character in _PATTERN):
             raise UserError(
-                f"Kedro finds no settings in {conf_source}: *, ? and [ in a folder's name mean "
-                "something else to it. Rename the folder, or move the project to another."
+                f"Kedro finds no settings in {conf_source}: *, ?, [, {{ and }} in a folder's name "
+                "mean something else to it. Rename the folder, or move the project to another."
+            )
+        if "://" not in str(conf_source) and not Path(conf_source).exists():
+            raise UserError(
+                f"there are no settings: no folder {conf_source}. Run the command in the "
+                "project's folder."
             )
         super().__init__(conf_source, *args, **kwargs)
+        OmegaConf.register_new_resolver("user_path", self._user_path, replace=True)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
+        try:
+            return self._read(key)
+        except OmegaConfBaseException as error:
+            raise UserError(
+                f"the settings cannot be used: {error.full_key or key}: {first_line(error)}. "
+                "${NAME} is another setting; write ${oc.env:NAME} for a variable of the "
+                "environment, and $NAME in a path."
+            ) from error
+        except (YAMLError, ValueError) as error:  # ValueError: no UTF-8, or one name in two files
+            raise UserError(f"the settings cannot be read: {self._what_is_wrong(error)}") from error
+
+    def _what_is_wrong(self, error: Exception) -> str:
+        """Kedro does not always say in which file."""
+        for path in sorted(Path(self.conf_source).glob("*/*")):
+            if path.suffix not in (".yml", ".yaml", ".json"):
+                continue
+            try:
+                OmegaConf.load(path)
+            except (YAMLError, ValueError) as found:
+                mark = getattr(found, "problem_mark", None)
+                line = f", line {mark.line + 1}" if mark else ""
+                return f"{path}{line}: {getattr(found, 'problem', None) or first_line(found)}."
+        return f"{first_line(error)}."
+
+    def _user_path(self, name: str, default: str) -> str:
+        value = self["parameters"].get(name)
+        return str(user_path(default if value is None else value))
+
+    def _read(self, key: str) -> dict[str, Any]:
         missing = None
         try:
             found: dict[str, Any] = super().__getitem__(key)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and paths as people write them."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+
+def user_path(written: object) -> Path:
+    """The path that a setting means: ``~`` and ``$HOME`` are looked up, as a shell does."""
+    return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111 - see below
+    # Path.expanduser raises where ~name is a file, and nobody's home.
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 
+from omegaconf.resolvers import oc
+
 from deepdepixelate.config_loader import ProjectConfigLoader
 from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks
 from deepdepixelate.lineage_hooks import LineageHooks
@@ -34,5 +36,5 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    "custom_resolvers": {"tracking_uri": _TRACKING.tracking_uri},
+    "custom_resolvers": {"tracking_uri": _TRACKING.tracking_uri, "oc.env": oc.env},
 }

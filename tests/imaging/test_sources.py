@@ -275,9 +275,16 @@ def test_an_archive_without_images_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_or_no_folder_at_all_is_told(tmp_path: Path) -> None:
     (tmp_path / "list_eval_partition.txt").write_text(PARTITION)
-    for directory in (tmp_path, tmp_path / "nowhere", tmp_path / "list_eval_partition.txt"):
+    for directory in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match=r"no CelebA images in .*celeba_dir"):
             open_celeba(directory)
+
+
+def test_the_archive_or_the_list_may_be_named_instead_of_their_folder(tmp_path: Path) -> None:
+    archive = write_celeba(tmp_path, FACES, PARTITION)
+    expected = open_celeba(tmp_path).splits
+    for path in (archive, tmp_path / "list_eval_partition.txt"):
+        assert open_celeba(path).splits == expected
 
 
 def test_an_archive_without_its_list_is_told(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from deepdepixelate.files import user_path
+
 if TYPE_CHECKING:
     from deepdepixelate.imaging.sources import FaceSource, Split
 
@@ -24,7 +26,7 @@ class CelebAFaces(_ReadOnlyFaces):
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath).expanduser()
+        self._filepath = user_path(filepath)
         self.metadata = metadata
 
     def load(self) -> "FaceSource":

@@ -154,6 +154,8 @@ def open_celeba(directory: Path) -> FaceSource:
         UserError: no archive and no images there, a damaged archive or list, or none of the images
             is in the list.
     """
+    if directory.is_file():  # the archive or the list, where their folder is meant
+        directory = directory.parent
     archive = directory / _ARCHIVE
     if archive.exists():
         names, read, sha256 = *_open_zip(archive), _sha256(archive)

@@ -14,7 +14,7 @@ from deepdepixelate.parameters.training import (
     TrainGanParameters,
     TrainingParameters,
 )
-from deepdepixelate.parameters.types import Section
+from deepdepixelate.parameters.types import Section, UserPath
 
 
 class Parameters(Section):
@@ -31,7 +31,7 @@ class Parameters(Section):
     train_gan: TrainGanParameters
     evaluate: EvaluateParameters
     enhance: EnhanceParameters
-    celeba_dir: str | None = None
+    celeba_dir: UserPath | None = None
 
     @model_validator(mode="after")
     def _crops_and_border_fit(self) -> "Parameters":

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from deepdepixelate.files import user_path
+
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -15,8 +17,8 @@ def _named_by_a_number(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
-UserPath = Annotated[Path, BeforeValidator(_named_by_a_number), AfterValidator(Path.expanduser)]
-"""A file or folder of a user's; ``~`` is the home folder."""
+UserPath = Annotated[Path, BeforeValidator(_named_by_a_number), AfterValidator(user_path)]
+"""A file or folder of a user's; see ``user_path``."""
 
 
 class Section(BaseModel):
