@@ -81,7 +81,7 @@ def test_nobody_needs_settings_of_his_own(conf: Path) -> None:
     assert loader(conf, "celeba")["parameters"]["training"] == {"seed": 1, "device": "auto"}
 
 
-@pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b", "{faces}"])
+@pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b", "{faces}", "a%20b"])
 def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, FILES)
     with pytest.raises(UserError, match="Rename the folder") as raised:

@@ -1,5 +1,6 @@
 """Where settings are read: ``conf/base``, the environment, and last a user's ``conf/local``."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from yaml import YAMLError
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.files import user_path
 
-_PATTERN = "*?[{}"
-"""Kedro looks for its files, and for names in braces, in whole paths: the project's folder too."""
+_MEANS_SOMETHING = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
+"""In whole paths, the project's folder too, Kedro looks for patterns and MLflow unquotes %20."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
@@ -29,12 +30,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
         """See Kedro's.
 
         Raises:
-            UserError: Kedro would find no settings in a folder of this name, or there are none.
+            UserError: Kedro would find no settings in a folder of this name, or MLflow would write
+                to another one; or there are none.
         """
-        if any(character in str(conf_source) for character in _PATTERN):
+        if found := _MEANS_SOMETHING.search(str(conf_source)):
             raise UserError(
-                f"Kedro finds no settings in {conf_source}: *, ?, [, {{ and }} in a folder's name "
-                "mean something else to it. Rename the folder, or move the project to another."
+                f"the settings cannot be in {conf_source}: to Kedro or MLflow, {found[0]} in a "
+                "path means something else. Rename the folder, or move the "
+                "project to another."
             )
         if "://" not in str(conf_source) and not Path(conf_source).exists():
             raise UserError(
