@@ -1,7 +1,8 @@
 """The commands for which the installed package is enough: no Kedro project, and no Kedro."""
 
+import os
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -11,14 +12,21 @@ from deepdepixelate.enhancing import MEGAPIXELS, QUALITY, TILE, FormatName
 from deepdepixelate.errors import UserError
 
 
+class _UserPath(click.Path):
+    """``~`` is the home folder also where a shell leaves it: in quotes, and in --output=~/faces."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(str(super().convert(os.path.expanduser(value), param, ctx)))  # noqa: PTH111
+
+
 @click.group(name="deepdepixelate")
 def commands() -> None:
     """Enlarge photographs."""
 
 
 @commands.command(cls=ReadableErrors)
-@click.argument("photographs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.argument("photographs", nargs=-1, required=True, type=_UserPath())
+@click.option("-o", "--output", required=True, type=_UserPath(), help="Folder.")
 @click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option(
@@ -77,7 +85,7 @@ def enhance(
 
 
 @commands.command(cls=ReadableErrors)
-@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("output", type=_UserPath(dir_okay=False))
 @click.option("--format", type=click.Choice(["onnx"]), default="onnx", expose_value=False)
 @click.option("--model", default="srgan", show_default=True, help="srgan, srresnet or a file.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
