@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from deepdepixelate.files import atomic_write, sync_directory
+from deepdepixelate.errors import UserError
+from deepdepixelate.files import atomic_write, make_folder, sync_directory, user_path
 
 
 def names(folder: Path) -> list[str]:
@@ -91,3 +92,26 @@ def test_a_folder_that_is_not_there_cannot_be_synced(tmp_path: Path) -> None:
     sync_directory(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync_directory(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("below", ["", "05_model_input/hr"])
+def test_what_stands_where_a_folder_should_be_is_named(tmp_path: Path, below: str) -> None:
+    data = tmp_path / "data"
+    data.symlink_to(tmp_path / "disk")
+    with pytest.raises(UserError, match="link that leads nowhere") as raised:
+        make_folder(data / below)
+    assert str(raised.value).startswith(f"{data} is no folder")
+    (tmp_path / "disk").write_text("a file")
+    data.unlink()
+    data.write_text("a file")
+    with pytest.raises(UserError, match="but a file") as raised:
+        make_folder(data / below)
+    assert str(raised.value).startswith(f"{data} is no folder")
+    data.unlink()
+    make_folder(data / below)
+    assert (data / below).is_dir()
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "$nothing-of-this-name", "a$", "%20"])
+def test_a_path_that_only_looks_like_another_is_itself(name: str) -> None:
+    assert user_path(name) == Path(name)

@@ -7,11 +7,30 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from deepdepixelate.errors import UserError
+
 
 def user_path(written: object) -> Path:
     """The path that a setting means: ``~`` and ``$HOME`` are looked up, as a shell does."""
     return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111 - see below
     # Path.expanduser raises where ~name is a file, and nobody's home.
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        UserError: one of them is a file, or a link that leads nowhere.
+        OSError: see ``Path.mkdir``.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        kind, remedy = "a file", "Move it away, or name another folder."
+        if there.is_symlink():
+            kind, remedy = "a link that leads nowhere", "Make, or mount, what it leads to."
+        raise UserError(f"{there} is no folder but {kind}. {remedy}") from error
 
 
 @contextmanager
@@ -22,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     and renamed over ``path`` at the end of the ``with`` block; if the block fails, the temporary
     file is removed and what was at ``path`` stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{uuid4().hex}.tmp")  # short, however long the name is
     try:
         with temporary.open("wb") as file:

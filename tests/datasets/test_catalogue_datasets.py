@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -201,6 +202,14 @@ def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
     assert (path / "update.pt").read_bytes() == b"mine"
     with pytest.raises(DatasetError):
         dataset.save(None)
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may do anything
+    with pytest.raises(DatasetError, match="cannot be written to"):
+        Folder(filepath=str(tmp_path / "checkpoints")).load()
 
 
 def test_celeba_says_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_colour_profile_reaches_the_file(
 
 
 def test_an_output_that_is_a_file_is_refused(photographs: Path, enhancer: Enhancer) -> None:
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="is no folder but a file"):
         enhance([photographs], photographs / "a.png", enhancer)
 
 

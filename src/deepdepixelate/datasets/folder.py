@@ -1,21 +1,30 @@
 """A folder that a node works in."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from deepdepixelate.errors import UserError
+from deepdepixelate.files import make_folder
+
 
 class Folder(AbstractDataset[None, Path]):
-    """Gives a node the path of a folder, made if missing: for checkpoints, which only it reads."""
+    """Gives a node the path of a folder, made if missing: for checkpoints, which only it reads.
+
+    That nothing can be written there is told now, not hours later by the first checkpoint.
+    """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> Path:
-        self._filepath.mkdir(parents=True, exist_ok=True)
+        make_folder(self._filepath)
+        if not os.access(self._filepath, os.W_OK | os.X_OK):
+            raise UserError(f"{self._filepath} cannot be written to: mend its permissions.")
         return self._filepath
 
     def save(self, data: None) -> NoReturn:

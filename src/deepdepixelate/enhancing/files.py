@@ -16,6 +16,7 @@ from deepdepixelate.enhancing.finding import Failure, Found, counted, name_outpu
 from deepdepixelate.enhancing.photographs import read_photograph
 from deepdepixelate.enhancing.saving import FileFormat, save_enlarged
 from deepdepixelate.errors import UserError
+from deepdepixelate.files import make_folder
 from deepdepixelate.imaging.decoding import UnreadableImageError
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _is_there(place: Path) -> bool:
 
 def _check_writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
         raise UserError(

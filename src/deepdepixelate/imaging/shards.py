@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import atomic_write
+from deepdepixelate.files import atomic_write, make_folder
 
 MANIFEST = "manifest.json"
 TABLE = "degradations.csv"
@@ -235,7 +235,7 @@ def write_shards(
         ValueError: the stream's images are not uint8 of one size.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         remove_shards(directory)
         shards, names, shape = _write_all(directory, stream, images_per_shard)
         if shape is None:
