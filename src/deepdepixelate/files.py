@@ -12,8 +12,8 @@ from deepdepixelate.errors import UserError
 
 def user_path(written: object) -> Path:
     """The path that a setting means: ``~`` and ``$HOME`` are looked up, as a shell does."""
-    return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111 - see below
     # Path.expanduser raises where ~name is a file, and nobody's home.
+    return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111
 
 
 def make_folder(path: Path) -> None:
