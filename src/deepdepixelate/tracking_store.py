@@ -22,6 +22,14 @@ _ARTIFACT_ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 _PATIENCE = 10
 """Seconds within which a server must answer."""
 
+_WHOLE = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
+"""Errors of a database that is not damaged."""
+
 _LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -111,6 +119,11 @@ class ProjectStore:
                         (here, len(before) + 1, len(before) + 1, f"{before}/"),
                     )
         except (sqlite3.DatabaseError, ValueError) as error:
+            if getattr(error, "sqlite_errorcode", None) in _WHOLE:
+                raise UserError(
+                    f"{self._database} cannot be used now: {error}. Close the program that holds "
+                    "it, or mend its permissions."
+                ) from error
             raise UserError(
                 f"{self._database} is damaged, or no database of MLflow ({error}). Move it away: "
                 "the next run makes a new one. Weights and reports in data/ do not depend on it."

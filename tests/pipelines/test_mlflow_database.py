@@ -97,3 +97,16 @@ def test_a_database_that_cannot_be_used_is_named_and_left_alone(tmp_path: Path, 
         pass
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_a_database_that_another_program_holds_is_not_called_damaged(tmp_path: Path) -> None:
+    """Who moves it away loses the record of all runs."""
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE experiments (experiment_id, artifact_location)")
+        other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(UserError, match=r"database is locked\. Close the program") as caught,
+            ProjectStore(tmp_path).setting_up(),
+        ):
+            pass
+    assert "damaged" not in str(caught.value)
