@@ -2,10 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf.resolvers import oc
 
 from deepdepixelate.config_loader import ProjectConfigLoader
 from deepdepixelate.errors import UserError
-from deepdepixelate.settings import CONFIG_LOADER_ARGS
 
 FILES = {
     "base/globals.yml": "place: here",
@@ -127,9 +127,11 @@ def test_variables_of_the_environment_can_be_named(
 ) -> None:
     monkeypatch.setenv("FACES", "/faces")
     write(conf, {"local/parameters_mine.yml": "place: '${oc.env:FACES}/celeba'"})
-    resolvers = CONFIG_LOADER_ARGS["custom_resolvers"]
     settings = ProjectConfigLoader(
-        str(conf), base_env="base", default_run_env="local", custom_resolvers=resolvers
+        str(conf),
+        base_env="base",
+        default_run_env="local",
+        custom_resolvers={"oc.env": oc.env},  # as in deepdepixelate.settings
     )
     assert settings["parameters"]["place"] == "/faces/celeba"
 

@@ -181,7 +181,8 @@ def test_a_stopped_training_leaves_a_checkpoint(
     done = 0
     for _ in range(2):
         with started(project, *command) as (process, log):
-            wait_for(lambda: re.search(r" [1-9]\d*/99999 ", log.read_text()), process, log)
+            # A speed is shown when both processes have taken steps: then both heed signals.
+            wait_for(lambda: re.search(r"/99999 .*<\d", log.read_text()), process, log)
             (os.killpg if to_all else os.kill)(process.pid, number)
             assert process.wait(timeout=120) == 128 + number, log.read_text()
         output = " ".join(log.read_text().split())
