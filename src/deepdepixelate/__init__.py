@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from deepdepixelate.lazy import importing
 
 if TYPE_CHECKING:
-    from deepdepixelate.enhancing.enhancer import Enhancer
-    from deepdepixelate.imaging import downscale, psnr_y, ssim_y, st_lpips, upscale
+    from deepdepixelate.data.resize import downscale, upscale
+    from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+    from deepdepixelate.metrics.st_lpips import st_lpips
+    from deepdepixelate.photographs.enhancer import Enhancer
 
 __all__ = ["Enhancer", "downscale", "psnr_y", "ssim_y", "st_lpips", "upscale"]
 __version__ = "0.1.0"
@@ -15,11 +17,11 @@ __version__ = "0.1.0"
 __getattr__ = importing(
     __name__,
     {
-        "Enhancer": "deepdepixelate.enhancing.enhancer",
-        "downscale": "deepdepixelate.imaging",
-        "psnr_y": "deepdepixelate.imaging",
-        "ssim_y": "deepdepixelate.imaging",
-        "st_lpips": "deepdepixelate.imaging",
-        "upscale": "deepdepixelate.imaging",
+        "Enhancer": "deepdepixelate.photographs.enhancer",
+        "downscale": "deepdepixelate.data.resize",
+        "psnr_y": "deepdepixelate.metrics.pixels",
+        "ssim_y": "deepdepixelate.metrics.pixels",
+        "st_lpips": "deepdepixelate.metrics.st_lpips",
+        "upscale": "deepdepixelate.data.resize",
     },
 )

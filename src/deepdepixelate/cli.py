@@ -54,7 +54,7 @@ class _KedroRun(ReadableErrors):
         """End the MLflow run as KILLED: MLflow would call it FINISHED, or leave it RUNNING."""
         import mlflow
 
-        from deepdepixelate.outbox import OUTBOX
+        from deepdepixelate.tracking.outbox import OUTBOX
 
         if (run := mlflow.active_run()) is not None:
             OUTBOX.conclude(run.info.run_id, partial(mlflow.end_run, "KILLED"))

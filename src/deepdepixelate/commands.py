@@ -7,9 +7,9 @@ from typing import Any, get_args
 import click
 
 from deepdepixelate.console import ReadableErrors
-from deepdepixelate.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
-from deepdepixelate.enhancing import MEGAPIXELS, QUALITY, TILE, FormatName
 from deepdepixelate.errors import UserError
+from deepdepixelate.photographs import MEGAPIXELS, QUALITY, TILE, FormatName
+from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
 
 
 class _UserPath(click.Path):
@@ -57,11 +57,11 @@ def enhance(
 
     An enlarged face is a plausible face, not evidence of anybody's identity.
     """
-    from deepdepixelate.enhancing.enhancer import Enhancer
-    from deepdepixelate.enhancing.files import conclude, enhance_files
-    from deepdepixelate.enhancing.finding import find_photographs
-    from deepdepixelate.enhancing.saving import FileFormat
     from deepdepixelate.models.pretrained import find_generator, label_of
+    from deepdepixelate.photographs.enhance import conclude, enhance_files
+    from deepdepixelate.photographs.enhancer import Enhancer
+    from deepdepixelate.photographs.finding import find_photographs
+    from deepdepixelate.photographs.saving import FileFormat
 
     found = find_photographs(photographs, output)
     enhancer = Enhancer(
@@ -91,7 +91,7 @@ def enhance(
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 def export(output: Path, model: str, overwrite: bool) -> None:
     """Write a generator to OUTPUT for another runtime."""
-    from deepdepixelate.enhancing.export import export_onnx
+    from deepdepixelate.models.export import export_onnx
     from deepdepixelate.models.pretrained import find_generator
 
     try:
@@ -126,8 +126,8 @@ def demo(
     """
     from threading import Event
 
-    from deepdepixelate.demo.page import serving
     from deepdepixelate.models.pretrained import NAMES
+    from deepdepixelate.photographs.demo.page import serving
 
     with serving(
         host=host,

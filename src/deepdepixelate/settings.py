@@ -6,8 +6,8 @@ from omegaconf.resolvers import oc
 
 from deepdepixelate.config_loader import ProjectConfigLoader
 from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks
-from deepdepixelate.lineage_hooks import LineageHooks
-from deepdepixelate.tracking_hooks import TrackingHooks
+from deepdepixelate.tracking.hooks import TrackingHooks
+from deepdepixelate.tracking.lineage_hooks import LineageHooks
 
 # Nothing that runs here reports to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

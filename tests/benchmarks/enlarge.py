@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, prelu
 
+from deepdepixelate import downscale
+from deepdepixelate.data.sources import decode
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.imaging import downscale
-from deepdepixelate.imaging.sources import decode
+from deepdepixelate.models.device import choose_compute
 from deepdepixelate.models.folded import FoldedGenerator
 from deepdepixelate.models.generator import Generator, from_pixels, to_pixels
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import build_generator
-from deepdepixelate.training.device import choose_compute
 
 BATCH = 8
 

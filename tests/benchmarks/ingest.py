@@ -21,10 +21,10 @@ from time import perf_counter
 import yaml
 from PIL import Image
 
+from deepdepixelate.data.ingest import FaceGeometry, degrade, ingest
+from deepdepixelate.data.shards import ShardedImages, write_shards
+from deepdepixelate.data.sources import SPLITS, FaceSource, open_celeba
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.imaging.ingestion import FaceGeometry, degrade, ingest
-from deepdepixelate.imaging.shards import ShardedImages, write_shards
-from deepdepixelate.imaging.sources import SPLITS, FaceSource, open_celeba
 from deepdepixelate.parallel import available_processors
 
 PROJECT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ from time import perf_counter
 
 import numpy as np
 
+from deepdepixelate import downscale, upscale
+from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.evaluation.scoring import score
-from deepdepixelate.imaging import downscale, upscale
-from deepdepixelate.imaging.shards import ImageBatch
 from deepdepixelate.metrics.identity import find_identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.parallel import available_processors

@@ -52,14 +52,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from deepdepixelate import psnr_y, ssim_y, upscale
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.evaluation.benchmarks import Benchmark
 from deepdepixelate.evaluation.scoring import Pairs, enlargers
-from deepdepixelate.evaluation.spectrum import spectrum
 from deepdepixelate.evaluation.statistics import mean_with_interval
-from deepdepixelate.imaging import psnr_y, ssim_y, upscale
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.metrics.identity import ANOTHER_PERSON, FaceRecognition
+from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.pretrained import NAMES, find_generator
 from deepdepixelate.parallel import available_processors
@@ -223,7 +223,7 @@ def openers(arguments: argparse.Namespace) -> dict[str, Callable[[], Opened]]:
 
 
 def bicubic() -> Opened:
-    return "deepdepixelate.imaging.upscale", lambda lr: upscale(lr[None], SCALE)[0]
+    return "deepdepixelate.upscale", lambda lr: upscale(lr[None], SCALE)[0]
 
 
 def our_generator(model: str) -> Opened:

@@ -37,18 +37,18 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from torch.utils.data import DataLoader, Dataset
 
+from deepdepixelate.data.ingest import FaceGeometry, degrade, ingest
+from deepdepixelate.data.shards import ImagePairs, ShardedImages, write_shards
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.imaging.ingestion import FaceGeometry, degrade, ingest
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages, write_shards
+from deepdepixelate.models.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import Parameters, check_parameters
-from deepdepixelate.tracking import StageRecord
+from deepdepixelate.tracking.record import StageRecord
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.loop import Log, Plan, train
 from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device

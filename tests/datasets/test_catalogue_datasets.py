@@ -13,6 +13,7 @@ import torch
 from kedro.io import DatasetError
 from PIL import Image
 
+from deepdepixelate.data.shards import ImageBatch, ImageStream
 from deepdepixelate.datasets import (
     CelebAFaces,
     Folder,
@@ -23,7 +24,6 @@ from deepdepixelate.datasets import (
     PackagedWeights,
     Picture,
 )
-from deepdepixelate.imaging.shards import ImageBatch, ImageStream
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights
 

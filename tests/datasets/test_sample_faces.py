@@ -11,8 +11,8 @@ from PIL import Image
 from skimage import data
 from skimage.feature import Cascade
 
+from deepdepixelate.data.sources import SPLITS, FaceSource, decode
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.imaging.sources import SPLITS, FaceSource, decode
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog.yml"
 WIDTH, HEIGHT = 178, 218

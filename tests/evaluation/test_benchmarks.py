@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepdepixelate import downscale, upscale
 from deepdepixelate.errors import UserError
 from deepdepixelate.evaluation.benchmarks import Benchmark, check_benchmarks
 from deepdepixelate.evaluation.scoring import score
 from deepdepixelate.evaluation.statistics import summarise
-from deepdepixelate.imaging import downscale, upscale
 from deepdepixelate.metrics.identity import Identity, find_identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.parameters import BenchmarkFolders

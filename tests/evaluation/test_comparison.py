@@ -8,17 +8,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepdepixelate.evaluation.comparison import draw
-from deepdepixelate.evaluation.scoring import Enlarger, score
-from deepdepixelate.imaging import upscale
-from deepdepixelate.imaging.ingestion import degrade
-from deepdepixelate.imaging.shards import (
+from deepdepixelate import upscale
+from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,
     ImageStream,
     ShardedImages,
     write_shards,
 )
+from deepdepixelate.evaluation.comparison import draw
+from deepdepixelate.evaluation.scoring import Enlarger, score
 from deepdepixelate.metrics.identity import Identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
 

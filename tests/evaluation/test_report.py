@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page
 
+from deepdepixelate import downscale, psnr_y, ssim_y, upscale
+from deepdepixelate.data.sources import Split
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.evaluation import figures
 from deepdepixelate.evaluation.report import Example, choose_examples, render
 from deepdepixelate.evaluation.strips import busiest_window
-from deepdepixelate.imaging import downscale, psnr_y, ssim_y, upscale
-from deepdepixelate.imaging.sources import Split
 
 MINUS = "\N{MINUS SIGN}"
 NAMES = [f"face {number}.png" for number in range(7)]

@@ -11,21 +11,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deepdepixelate.errors import UserError
-from deepdepixelate.evaluation.protocol import describe_protocol
-from deepdepixelate.evaluation.scoring import Enlarger, Pairs, Scores, enlargers, score
-from deepdepixelate.evaluation.spectrum import BINS, ring_frequencies, spectrum
-from deepdepixelate.evaluation.statistics import summarise
-from deepdepixelate.imaging import downscale, psnr_y, ssim_y, st_lpips, upscale
-from deepdepixelate.imaging.ingestion import degrade
-from deepdepixelate.imaging.shards import (
+from deepdepixelate import downscale, psnr_y, ssim_y, st_lpips, upscale
+from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,
     ImageStream,
     ShardedImages,
     write_shards,
 )
+from deepdepixelate.errors import UserError
+from deepdepixelate.evaluation.protocol import describe_protocol
+from deepdepixelate.evaluation.scoring import Enlarger, Pairs, Scores, enlargers, score
+from deepdepixelate.evaluation.statistics import summarise
 from deepdepixelate.metrics.identity import Identity
+from deepdepixelate.metrics.spectrum import BINS, ring_frequencies, spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
+from deepdepixelate import downscale, upscale
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging import downscale, upscale
 from deepdepixelate.metrics.identity import (
     ANOTHER_PERSON,
     PACKAGE,

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 import deepdepixelate
-from deepdepixelate import imaging
+from deepdepixelate import downscale, upscale
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging import downscale, upscale
 from deepdepixelate.metrics.st_lpips import STLPIPS, st_lpips
 from deepdepixelate.models.shift_tolerant import ShiftTolerantLPIPS, Trunk
 
@@ -132,12 +131,11 @@ def test_a_network_that_computes_nonsense_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 def test_is_exported_beside_the_other_metrics() -> None:
-    assert imaging.st_lpips is deepdepixelate.st_lpips is st_lpips
-    for module in (deepdepixelate, imaging):
-        for name in module.__all__:
-            assert callable(getattr(module, name))
-        with pytest.raises(AttributeError, match="no attribute 'lpips'"):
-            module.lpips  # noqa: B018
+    assert deepdepixelate.st_lpips is st_lpips
+    for name in deepdepixelate.__all__:
+        assert callable(getattr(deepdepixelate, name))
+    with pytest.raises(AttributeError, match="no attribute 'lpips'"):
+        deepdepixelate.lpips  # noqa: B018
 
 
 def test_importing_the_package_alone_imports_no_torch() -> None:

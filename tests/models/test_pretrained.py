@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from deepdepixelate import st_lpips
+from deepdepixelate import downscale, psnr_y, st_lpips, upscale
+from deepdepixelate.data.sources import decode
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging import downscale, psnr_y, upscale
-from deepdepixelate.imaging.sources import decode
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.pretrained import NAMES, find_generator, label_of
 from deepdepixelate.models.weights import build_generator

@@ -90,7 +90,7 @@ def test_a_stopped_training_is_closed_as_killed_and_continued(prepared: Project)
 def test_a_signal_before_any_training_closes_the_run_too(prepared: Project) -> None:
     """SIGTERM while the data is verified or the networks are built, outside the loop."""
     driver = (
-        "import os, signal, sys; from deepdepixelate.imaging.shards import ImagePairs;"
+        "import os, signal, sys; from deepdepixelate.data.shards import ImagePairs;"
         "ImagePairs.verify = lambda pairs: os.kill(os.getpid(), signal.SIGTERM);"
         "from kedro.framework.cli import main; main()"
     )

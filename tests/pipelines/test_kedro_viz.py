@@ -20,9 +20,8 @@ from urllib.request import urlopen
 import pytest
 from finished_project import finished_project
 from kedro_project import Project, make_project
-from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
-
 from local_server import wait_until_it_answers
+from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 from kedro_project import Project, make_project
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.tracking_store import ProjectStore
+from deepdepixelate.tracking.store import ProjectStore
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import mlflow
 import pytest
 from kedro_project import Outcome, Project, make_project
-
 from local_server import free_port, mlflow_server
 
 pytestmark = [

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy
 import torch
 from kedro_project import Project, make_project
+from local_server import free_port, mlflow_server
 
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import build_generator, load_weights
-from local_server import free_port, mlflow_server
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from kedro_project import Outcome, Project, make_project
 from mlflow.entities import DatasetInput, Run, RunInputs, RunOutputs
 from PIL import Image
 
-from deepdepixelate import lineage
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.weights import Weights, build_generator, load_weights
+from deepdepixelate.tracking import lineage
 
 pytestmark = pytest.mark.slow
 

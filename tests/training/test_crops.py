@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from tiny_training import CPU, smooth_images, write_pairs
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.training.crops import CropSampler
 
 COUNT, HEIGHT, WIDTH, SCALE = 6, 24, 32, 4

@@ -16,14 +16,14 @@ from tiny_training import (
 )
 from torch import Tensor, nn
 
-from deepdepixelate.imaging.resize import downscale
+from deepdepixelate.data.resize import downscale
+from deepdepixelate.models.device import Compute, choose_compute
 from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.frozen import freeze_batch_norms
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.models.shift_tolerant import load_trunk
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.device import Compute, choose_compute
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -18,8 +18,8 @@ from tiny_training import (
 )
 from torch import Tensor
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.generator import Generator, from_pixels
 from deepdepixelate.parameters import LearningRate
 from deepdepixelate.training.checkpoints import CheckpointStore

@@ -18,11 +18,11 @@ from tiny_training import (
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
 
+from deepdepixelate.models.device import Compute
 from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.generator import from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
-from deepdepixelate.training.device import Compute
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
 from deepdepixelate.training.objectives import (
     AdversarialObjective,

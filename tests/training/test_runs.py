@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from tiny_training import assert_equal, smooth_images, tiny_generator, vgg22_weights, write_pairs
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.perceptual import DEFAULT_FEATURE_SCALE
 from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights

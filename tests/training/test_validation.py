@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_training import CPU, smooth_images, tiny_generator, write_pairs
 
-from deepdepixelate.evaluation.spectrum import spectrum
-from deepdepixelate.imaging.metrics import psnr_y, ssim_y
+from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import st_lpips
 from deepdepixelate.models.inference import enlarge
 from deepdepixelate.training.validation import Validator

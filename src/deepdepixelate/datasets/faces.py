@@ -10,7 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from deepdepixelate.files import user_path
 
 if TYPE_CHECKING:
-    from deepdepixelate.imaging.sources import FaceSource, Split
+    from deepdepixelate.data.sources import FaceSource, Split
 
 
 class _ReadOnlyFaces(AbstractDataset[None, "FaceSource"]):
@@ -30,7 +30,7 @@ class CelebAFaces(_ReadOnlyFaces):
         self.metadata = metadata
 
     def load(self) -> "FaceSource":
-        from deepdepixelate.imaging.sources import open_celeba
+        from deepdepixelate.data.sources import open_celeba
 
         return open_celeba(self._filepath)
 
@@ -73,7 +73,7 @@ class SampleFaces(_ReadOnlyFaces):
         import numpy as np
         from PIL import Image
 
-        from deepdepixelate.imaging.sources import SPLITS, FaceSource
+        from deepdepixelate.data.sources import SPLITS, FaceSource
 
         images: dict[str, bytes] = {}
         splits: dict[Split, list[str]] = {split: [] for split in SPLITS}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset
 
 if TYPE_CHECKING:
-    from deepdepixelate.imaging.shards import ImageStream, ShardedImages
+    from deepdepixelate.data.shards import ImageStream, ShardedImages
 
 
 class ImageShards(AbstractDataset["ImageStream", "ShardedImages"]):
-    """Images of one size and split; see ``deepdepixelate.imaging.shards`` for the format.
+    """Images of one size and split; see ``deepdepixelate.data.shards`` for the format.
 
     Saving takes an ImageStream and writes as it is made; loading gives ShardedImages. It exists
     when its manifest does, which is written last: a half-written one does not.
@@ -31,19 +31,19 @@ class ImageShards(AbstractDataset["ImageStream", "ShardedImages"]):
         self.metadata = metadata
 
     def load(self) -> "ShardedImages":
-        from deepdepixelate.imaging.shards import ShardedImages
+        from deepdepixelate.data.shards import ShardedImages
 
         return ShardedImages(self._filepath)
 
     def save(self, data: "ImageStream") -> None:
-        from deepdepixelate.imaging.shards import write_shards
+        from deepdepixelate.data.shards import write_shards
 
         write_shards(
             self._filepath, data, split=self._split, images_per_shard=self._images_per_shard
         )
 
     def _exists(self) -> bool:
-        from deepdepixelate.imaging.shards import MANIFEST
+        from deepdepixelate.data.shards import MANIFEST
 
         return (self._filepath / MANIFEST).is_file()
 

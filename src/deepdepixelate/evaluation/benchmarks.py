@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deepdepixelate.data.resize import downscale
+from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.metrics import WINDOW
-from deepdepixelate.imaging.photographs import UnreadableImageError, image_files, read_rgb
-from deepdepixelate.imaging.resize import downscale
-from deepdepixelate.imaging.shards import ImageBatch
+from deepdepixelate.metrics.pixels import WINDOW
 from deepdepixelate.parameters import BenchmarkFolders
+from deepdepixelate.photographs.reading import UnreadableImageError, image_files, read_rgb
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.evaluation.scoring import Enlarger
-from deepdepixelate.imaging.shards import ImagePairs
 
 TITLES = {"bicubic": "bicubic", "srresnet": "SRResNet", "srgan": "SRGAN"}
 

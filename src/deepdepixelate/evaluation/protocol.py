@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from deepdepixelate.evaluation.spectrum import DEFINITION
-from deepdepixelate.imaging.metrics import PROTOCOL
-from deepdepixelate.imaging.resize import KERNEL
-from deepdepixelate.imaging.shards import ShardedImages
+from deepdepixelate.data.resize import KERNEL
+from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.metrics import identity, st_lpips
+from deepdepixelate.metrics.pixels import PROTOCOL
+from deepdepixelate.metrics.spectrum import DEFINITION
 
 
 def describe_protocol(

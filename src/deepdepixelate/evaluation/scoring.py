@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from deepdepixelate.data.resize import upscale
+from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.errors import UserError
-from deepdepixelate.evaluation.spectrum import BINS, Spectrum, ring_frequencies, spectrum
-from deepdepixelate.imaging.metrics import psnr_y, ssim_y
-from deepdepixelate.imaging.resize import upscale
-from deepdepixelate.imaging.shards import ImageBatch
 from deepdepixelate.metrics.identity import Identity
+from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.spectrum import BINS, Spectrum, ring_frequencies, spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
+from deepdepixelate.models.device import find_device
 from deepdepixelate.models.folded import FoldedGenerator
 from deepdepixelate.models.inference import FlipEnsemble, enlarge
 from deepdepixelate.models.weights import Weights, build_generator
 from deepdepixelate.parallel import map_in_order
-from deepdepixelate.training.device import find_device
 
 Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """Enlarges uint8 images (N, h, w, 3) by a scale."""

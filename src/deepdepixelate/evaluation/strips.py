@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepdepixelate.imaging.metrics import luma
-from deepdepixelate.imaging.resize import upscale
+from deepdepixelate.data.resize import upscale
+from deepdepixelate.metrics.pixels import luma
 
 CROP = 48
 """Side of the magnified part of a face, in HR pixels."""

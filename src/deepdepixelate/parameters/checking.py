@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError, model_validator
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.metrics import WINDOW
+from deepdepixelate.metrics.pixels import WINDOW
 from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
 from deepdepixelate.parameters.results import EnhanceParameters, EvaluateParameters
 from deepdepixelate.parameters.training import (

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from deepdepixelate.enhancing import FormatName
 from deepdepixelate.metrics.identity import Mode
 from deepdepixelate.parameters.types import Count, Section, UserPath
+from deepdepixelate.photographs import FormatName
 
 
 class BenchmarkFolders(Section):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
-from deepdepixelate.imaging.shards import ImagePairs
 from deepdepixelate.training.pixels import MappedPixels, Pixels, Places, ResidentPixels
 from deepdepixelate.training.ranks import ALONE, Ranks
 

@@ -26,9 +26,9 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from deepdepixelate.errors import UserError, explained, first_line
+from deepdepixelate.models.device import find_device
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import TrainingParameters
-from deepdepixelate.training.device import find_device
 from deepdepixelate.training.interruption import (
     InterruptionError,
     StopRequest,

@@ -15,11 +15,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_l
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from deepdepixelate.models.device import Compute
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
 from deepdepixelate.training.compilation import EAGER, Execution
-from deepdepixelate.training.device import Compute
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
 from deepdepixelate.training.ranks import ALONE, Ranks
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
 
 DEVICE_SHARE = 0.5
 """Of a GPU's free memory, what the images may take: the rest is for networks and activations."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.models.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.frozen import freeze_batch_norms
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
@@ -26,7 +27,6 @@ from deepdepixelate.parameters import (
     TrainGanParameters,
     TrainingParameters,
 )
-from deepdepixelate.training.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.training.fingerprint import FORMAT
 from deepdepixelate.training.loop import Log
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective

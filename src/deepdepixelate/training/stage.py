@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.models.device import Compute
 from deepdepixelate.parameters import Schedule, TrainingParameters
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.device import Compute
 from deepdepixelate.training.loop import Log, Plan, train
 from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
 from deepdepixelate.training.pixels import fits_on_device

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from deepdepixelate.evaluation.spectrum import spectrum
-from deepdepixelate.imaging.metrics import psnr_y, ssim_y
-from deepdepixelate.imaging.shards import ImagePairs
+from deepdepixelate.data.shards import ImagePairs
+from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.generator import Generator
 from deepdepixelate.models.inference import enlarge

@@ -1,7 +1,7 @@
 """Nodes of the stage ``degrade``."""
 
-from deepdepixelate.imaging import ingestion
-from deepdepixelate.imaging.shards import ImageStream, ShardedImages
+from deepdepixelate.data import ingest as ingestion
+from deepdepixelate.data.shards import ImageStream, ShardedImages
 from deepdepixelate.parameters import DegradeParameters
 
 

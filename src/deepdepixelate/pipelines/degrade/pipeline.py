@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from deepdepixelate.imaging.sources import SPLITS
+from deepdepixelate.data.sources import SPLITS
 from deepdepixelate.pipelines.degrade.nodes import shrink
 
 

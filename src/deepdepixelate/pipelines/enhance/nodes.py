@@ -2,13 +2,13 @@
 
 import logging
 
-from deepdepixelate.enhancing.enhancer import Enhancer
-from deepdepixelate.enhancing.files import conclude, enhance_files, printable
-from deepdepixelate.enhancing.finding import find_photographs
-from deepdepixelate.enhancing.saving import FileFormat
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.pretrained import find_generator, label_of
 from deepdepixelate.parameters import EnhanceParameters
+from deepdepixelate.photographs.enhance import conclude, enhance_files, printable
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.finding import find_photographs
+from deepdepixelate.photographs.saving import FileFormat
 
 logger = logging.getLogger(__name__)
 

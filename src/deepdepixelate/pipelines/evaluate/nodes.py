@@ -6,16 +6,16 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from deepdepixelate import tracking
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.evaluation import comparison, scoring, statistics
 from deepdepixelate.evaluation.benchmarks import Benchmark
 from deepdepixelate.evaluation.protocol import describe_protocol
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.metrics.identity import find_identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
+from deepdepixelate.models.device import choose_compute
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import EvaluateParameters
-from deepdepixelate.training.device import choose_compute
+from deepdepixelate.tracking import record as tracking
 
 
 def score_images(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from deepdepixelate.imaging import ingestion
-from deepdepixelate.imaging.ingestion import FaceGeometry
-from deepdepixelate.imaging.shards import ImageStream, ShardedImages
-from deepdepixelate.imaging.sources import FaceSource
+from deepdepixelate.data import ingest as ingestion
+from deepdepixelate.data.ingest import FaceGeometry
+from deepdepixelate.data.shards import ImageStream, ShardedImages
+from deepdepixelate.data.sources import FaceSource
 from deepdepixelate.parameters import IngestParameters
 
 

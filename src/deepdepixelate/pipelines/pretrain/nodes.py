@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from deepdepixelate import tracking
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.evaluation import curves_figure
-from deepdepixelate.imaging.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import PretrainParameters, TrainingParameters
+from deepdepixelate.tracking import record as tracking
 from deepdepixelate.training import runs
 from deepdepixelate.training.stage import TrainingData
 

@@ -1,0 +1,299 @@
+"""LR as photographs are found: blurred, shrunk by any software, noisy, stored as JPEG.
+
+Networks that know only bicubic shrinking take noise and JPEG for detail and sharpen them. What
+happens to an image here, and in which order, is the first-order model of Real-ESRGAN (Wang et al.,
+arXiv 2107.10833, section 3), with motion blur, mosaics and a share of clean images added. Nothing
+here moves an image: kernels are centred, and all ways to shrink are aligned as ``downscale`` is.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from io import StringIO
+from typing import Any, Literal
+
+import numpy as np
+import simplejpeg
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import fft
+from torch.nn.functional import interpolate
+
+from deepdepixelate.data.resize import KERNEL, downscale
+from deepdepixelate.parameters.degrading import RealisticParameters, Weights
+
+Image = NDArray[np.uint8]
+"""One image: uint8, shape (H, W, 3), RGB."""
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # red, green and blue in gray (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """What happens to one image, in the order of the attributes; None is for what does not.
+
+    Attributes:
+        clean: bicubic shrinking and nothing else.
+        blur: isotropic, anisotropic or motion.
+        blur_sigma: standard deviation of a Gaussian in HR pixels, the one along ``blur_angle``.
+        blur_sigma_across: of an anisotropic Gaussian, the one at a right angle to it.
+        blur_length: length of a motion in HR pixels.
+        blur_angle: of an anisotropic Gaussian or a motion, in radians from right to bottom.
+        shrink: bicubic, area, bilinear or mosaic.
+        mosaic_cell: side of a mosaic's cells in LR pixels.
+        noise: gaussian or poisson.
+        noise_strength: standard deviation in levels of Gaussian noise; the factor on Poisson noise.
+        noise_gray: whether the noise is the same in all colours.
+        jpeg_quality: 1 to 100.
+        jpeg_color: colour subsampling of all JPEG files: 420 or 444.
+        jpeg_quality_again: of a second JPEG file, made from the first.
+    """
+
+    clean: bool = False
+    blur: str | None = None
+    blur_sigma: float | None = None
+    blur_sigma_across: float | None = None
+    blur_length: float | None = None
+    blur_angle: float | None = None
+    shrink: str = "bicubic"
+    mosaic_cell: int | None = None
+    noise: str | None = None
+    noise_strength: float | None = None
+    noise_gray: bool | None = None
+    jpeg_quality: int | None = None
+    jpeg_color: Literal["420", "444"] | None = None
+    jpeg_quality_again: int | None = None
+
+
+def describe(parameters: RealisticParameters) -> dict[str, Any]:
+    """What a manifest says of realistic LR: the kernel in words, and all that it was drawn from."""
+    kernel = (
+        "realistic, drawn for each image: blur, one of several ways to shrink, noise, JPEG (after "
+        f"arXiv 2107.10833, section 3); {100 * parameters.clean:g}% of images clean: {KERNEL}"
+    )
+    return {"kernel": kernel, "kind": "realistic", "realistic": parameters.model_dump(mode="json")}
+
+
+def generator_of(image: Image, seed: int) -> Generator:
+    """The random numbers of an image: of its pixels and the seed alone.
+
+    So an image is degraded alike wherever it stands in its dataset, on any number of threads.
+    """
+    content = hashlib.sha256(image.tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(content)])
+
+
+def draw(parameters: RealisticParameters, random: Generator) -> Degradation:
+    """What shall happen to an image."""
+    if random.random() < parameters.clean:
+        return Degradation(clean=True)
+    shrink = _choose(parameters.shrink, random)
+    return Degradation(
+        **_draw_blur(parameters, random),
+        shrink=shrink,
+        mosaic_cell=_whole(parameters.mosaic_cell, random) if shrink == "mosaic" else None,
+        **_draw_noise(parameters, random),
+        **_draw_jpeg(parameters, random),
+    )
+
+
+def degrade_image(image: Image, degradation: Degradation, scale: int, random: Generator) -> Image:
+    """Make the LR image of an HR image.
+
+    Args:
+        image: uint8, shape (H, W, 3), H and W multiples of ``scale``.
+        degradation: what happens to it.
+        scale: how many times smaller LR is.
+        random: of the noise.
+
+    Returns:
+        uint8, shape (H / scale, W / scale, 3).
+    """
+    if degradation.blur:
+        image = convolve(image, blur_kernel(degradation))
+    image = shrink_image(image, degradation.shrink, scale)
+    if degradation.mosaic_cell:
+        image = mosaic(image, degradation.mosaic_cell)
+    if degradation.noise:
+        image = add_noise(image, degradation, random)
+    for quality in (degradation.jpeg_quality, degradation.jpeg_quality_again):
+        if quality:
+            image = through_jpeg(image, quality, degradation.jpeg_color or "420")
+    return image
+
+
+def degrade_as_drawn(
+    image: Image, parameters: RealisticParameters, scale: int
+) -> tuple[Image, Degradation]:
+    """Draw what happens to an HR image and make its LR image, the same ones each time."""
+    random = generator_of(image, parameters.seed)
+    degradation = draw(parameters, random)
+    return degrade_image(image, degradation, scale, random), degradation
+
+
+def blur_kernel(degradation: Degradation) -> NDArray[np.float64]:
+    """The kernel of a blur: an odd number of pixels a side, symmetric about its centre, sum 1."""
+    angle = degradation.blur_angle or 0.0
+    if degradation.blur_length is not None:
+        return _line(degradation.blur_length, angle)
+    along = degradation.blur_sigma or 0.0
+    across = degradation.blur_sigma_across or along
+    radius = max(1, int(np.ceil(3 * max(along, across))))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    turned_x = x * np.cos(angle) + y * np.sin(angle)
+    turned_y = y * np.cos(angle) - x * np.sin(angle)
+    kernel: NDArray[np.float64] = np.exp(-((turned_x / along) ** 2 + (turned_y / across) ** 2) / 2)
+    kernel /= kernel.sum()
+    return kernel
+
+
+def _line(length: float, angle: float) -> NDArray[np.float64]:
+    """A line through the centre, of points whose weight is shared by the four pixels around."""
+    radius = int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
+    places = np.linspace(-length / 2, length / 2, 8 * int(np.ceil(length)) + 1)
+    x, y = radius + places * np.cos(angle), radius + places * np.sin(angle)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    for right in (0, 1):
+        for down in (0, 1):
+            weights = (1 - np.abs(x - left - right)) * (1 - np.abs(y - top - down))
+            np.add.at(kernel, (top + down, left + right), weights)
+    kernel += kernel[::-1, ::-1]  # rounding can put a point to one side
+    kernel /= kernel.sum()
+    return kernel
+
+
+def convolve(image: Image, kernel: NDArray[np.float64]) -> Image:
+    """Convolve an image with a symmetric kernel, borders mirrored with the edge pixel repeated.
+
+    Through the Fourier transform, which takes as long for any kernel.
+    """
+    height, width, _ = image.shape
+    radius = len(kernel) // 2
+    padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
+    planes = np.ascontiguousarray(padded.transpose(2, 0, 1), dtype=np.float32)
+    sizes = [fft.next_fast_len(size, real=True) for size in planes.shape[1:]]
+    product = fft.rfft2(planes, sizes) * fft.rfft2(kernel.astype(np.float32), sizes)
+    blurred = fft.irfft2(product, sizes)[:, 2 * radius :, 2 * radius :][:, :height, :width]
+    return _rounded(blurred.transpose(1, 2, 0))
+
+
+def shrink_image(image: Image, kind: str, scale: int) -> Image:
+    """Shrink an image, (H, W, 3) to (H / scale, W / scale, 3), by one of the kinds of shrinking.
+
+    ``bicubic`` is ``downscale``; ``area`` the mean of squares of pixels, halves rounded up, with
+    which a mosaic begins; ``bilinear`` the triangle of Pillow and torchvision, as wide as two.
+    """
+    if kind == "bicubic":
+        shrunk: Image = downscale(image[None], scale)[0]
+        return shrunk
+    height, width = (size // scale for size in image.shape[:2])
+    if kind == "bilinear":
+        planes = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
+        made = interpolate(planes[None], size=(height, width), mode="bilinear", antialias=True)
+        return np.ascontiguousarray(made[0].permute(1, 2, 0).numpy())
+    squares = image.reshape(height, scale, width, scale, 3)
+    sums = squares.sum(axis=1, dtype=np.uint32).sum(axis=2)
+    return _rounded(sums / scale**2)
+
+
+def mosaic(image: Image, cell: int) -> Image:
+    """Give squares of ``cell`` pixels their mean colour; those at the right and below may be cut.
+
+    uint8 (H, W, 3) of the same shape, halves rounded up.
+    """
+    height, width, _ = image.shape
+    rows, columns = np.arange(0, height, cell), np.arange(0, width, cell)
+    sums = np.add.reduceat(np.add.reduceat(image.astype(np.uint32), rows), columns, axis=1)
+    counts = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
+    cells = _rounded(sums / counts[:, :, None]).repeat(cell, axis=0).repeat(cell, axis=1)
+    return cells[:height, :width]
+
+
+def add_noise(image: Image, degradation: Degradation, random: Generator) -> Image:
+    """Add Gaussian noise, or Poisson noise as of light whose photons are counted, one a level.
+
+    Gray noise is drawn once and added to all colours; that of light depends on gray then. Halves
+    are rounded to even: Poisson noise has many, and rounded up they would brighten the image.
+    """
+    strength = degradation.noise_strength or 0.0
+    values = image.astype(float)
+    light = (values @ _LUMA)[:, :, None] if degradation.noise_gray else values
+    if degradation.noise == "gaussian":
+        noise = random.normal(0, strength, light.shape)
+    else:
+        noise = strength * (random.poisson(light) - light)
+    return np.clip(np.rint(values + noise), 0, 255).astype(np.uint8)
+
+
+def through_jpeg(image: Image, quality: int, color: str) -> Image:
+    """Store an image as JPEG of a quality and colour subsampling (420, 444), and read it again."""
+    encoded = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling=color
+    )
+    decoded: Image = simplejpeg.decode_jpeg(encoded, colorspace="RGB")
+    return decoded
+
+
+def as_table(degradations: Iterable[tuple[str, Degradation]]) -> bytes:
+    """A CSV file of names and what happened to the images; numbers to six digits."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", *(field.name for field in fields(Degradation))])
+    for name, degradation in degradations:
+        values = asdict(degradation).values()
+        writer.writerow(
+            [name, *(f"{value:.6g}" if isinstance(value, float) else value for value in values)]
+        )
+    return text.getvalue().encode()
+
+
+def _draw_blur(parameters: RealisticParameters, random: Generator) -> Mapping[str, Any]:
+    settings = parameters.blur
+    if random.random() >= settings.probability:
+        return {}
+    kind = _choose(settings.kinds, random)
+    if kind == "isotropic":
+        return {"blur": kind, "blur_sigma": random.uniform(*settings.sigma)}
+    angle = {"blur": kind, "blur_angle": random.uniform(0, np.pi)}
+    if kind == "motion":
+        return {**angle, "blur_length": random.uniform(*settings.length)}
+    along, across = random.uniform(*settings.sigma), random.uniform(*settings.sigma)
+    return {**angle, "blur_sigma": along, "blur_sigma_across": across}
+
+
+def _draw_noise(parameters: RealisticParameters, random: Generator) -> Mapping[str, Any]:
+    settings = parameters.noise
+    if random.random() >= settings.probability:
+        return {}
+    kind = _choose(settings.kinds, random)
+    strength = random.uniform(*(settings.sigma if kind == "gaussian" else settings.scale))
+    gray = bool(random.random() < settings.gray)
+    return {"noise": kind, "noise_strength": strength, "noise_gray": gray}
+
+
+def _draw_jpeg(parameters: RealisticParameters, random: Generator) -> Mapping[str, Any]:
+    settings = parameters.jpeg
+    if random.random() >= settings.probability:
+        return {}
+    color = "444" if random.random() < settings.full_color else "420"
+    drawn = {"jpeg_quality": _whole(settings.quality, random), "jpeg_color": color}
+    if random.random() < settings.twice:
+        drawn["jpeg_quality_again"] = _whole(settings.quality, random)
+    return drawn
+
+
+def _choose(weights: Weights, random: Generator) -> str:
+    kinds = weights.model_dump()
+    shares = np.array(list(kinds.values())) / sum(kinds.values())
+    return str(random.choice(list(kinds), p=shares))
+
+
+def _whole(ends: tuple[int, int], random: Generator) -> int:
+    return int(random.integers(*ends, endpoint=True))
+
+
+def _rounded(values: NDArray[Any]) -> Image:
+    return np.clip(np.floor(values + 0.5), 0, 255).astype(np.uint8)

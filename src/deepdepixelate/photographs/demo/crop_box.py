@@ -1,0 +1,92 @@
+"""The box with which a user selects the part of a photograph to zoom into."""
+
+import base64
+from importlib.resources import files
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepdepixelate.photographs.photograph import SMALLEST
+
+_PREVIEW = 384, 1024
+"""Longer side of the picture that is shown under the box, in pixels: at least, and at the most."""
+
+
+class Box(NamedTuple):
+    """A part of a photograph, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def crop_box() -> gr.HTML:
+    """The component; its value is a ``Box`` as a list. Hidden until it is given a photograph."""
+    here = files("deepdepixelate.photographs.demo")
+    return gr.HTML(
+        value=None,
+        html_template=(here / "crop_box.html").read_text("utf-8"),
+        css_template=(here / "crop_box.css").read_text("utf-8"),
+        js_on_load=(here / "crop_box.js").read_text("utf-8"),
+        image="",
+        width=0,
+        height=0,
+        smallest=SMALLEST,
+        elem_id="crop-box",
+    )
+
+
+def shown(pixels: NDArray[np.uint8], box: Box) -> dict[str, Any]:
+    """The update that puts a photograph, uint8 (H, W, 3), under the box."""
+    height, width, _ = pixels.shape
+    least, most = _PREVIEW
+    preview = Image.fromarray(pixels)
+    preview.thumbnail((most, most))
+    if (larger := -(-least // max(preview.size))) > 1:
+        preview = preview.resize((width * larger, height * larger), Image.Resampling.NEAREST)
+    encoded = BytesIO()
+    preview.save(encoded, "PNG" if max(preview.size) < most else "JPEG")
+    data = base64.b64encode(encoded.getvalue()).decode()
+    image = f"data:image;base64,{data}"
+    update: dict[str, Any] = gr.update(value=list(box), image=image, width=width, height=height)
+    return update
+
+
+def hidden() -> dict[str, Any]:
+    """The update that takes the photograph away."""
+    update: dict[str, Any] = gr.update(value=None, image="", width=0, height=0)
+    return update
+
+
+def first_box(width: int, height: int, max_pixels: int) -> Box:
+    """The selection at the start: the whole image, or as much of its middle as may be.
+
+    Args:
+        width: of the photograph.
+        height: of the photograph.
+        max_pixels: of the box.
+    """
+    share = min(1.0, (max_pixels / (width * height)) ** 0.5)
+    box_width, box_height = max(SMALLEST, int(width * share)), max(SMALLEST, int(height * share))
+    return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
+
+
+def box_within(value: Any, width: int, height: int) -> Box:
+    """A box as it came from the browser, inside the photograph whatever it says.
+
+    Raises:
+        ValueError: it is no box.
+    """
+    if not isinstance(value, list) or len(value) != len(Box._fields):
+        raise ValueError(f"no box: {value!r}")
+    left, top, box_width, box_height = (round(float(number)) for number in value)
+    box_width = min(max(box_width, SMALLEST), width)
+    box_height = min(max(box_height, SMALLEST), height)
+    left = min(max(left, 0), width - box_width)
+    top = min(max(top, 0), height - box_height)
+    return Box(left, top, box_width, box_height)

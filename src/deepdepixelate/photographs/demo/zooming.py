@@ -1,0 +1,153 @@
+"""What the page does: reads a photograph, and enlarges a part of it."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+from PIL import Image
+
+from deepdepixelate.models.pretrained import find_generator, label_of
+from deepdepixelate.photographs import MEGAPIXELS as PHOTOGRAPH_MEGAPIXELS
+from deepdepixelate.photographs.demo.crop_box import Box
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.photograph import Photograph, read_photograph
+from deepdepixelate.photographs.saving import FileFormat, save_enlarged
+
+_FORM = FileFormat("png", metadata=False)
+"""Of results: a part of a photograph is shown to others more easily than where it was taken."""
+
+_LONGEST_NAME = 100
+"""Bytes of a photograph's name that its results' names begin with."""
+
+_KEPT_SECONDS = 3600
+"""How long results stay on the disk while the page is open."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A photograph on the page.
+
+    Attributes:
+        name: of its file, without the suffix, cut where it is long.
+        photograph: the whole of it.
+    """
+
+    name: str
+    photograph: Photograph
+
+
+@dataclass(frozen=True)
+class Zoomed:
+    """A part of a photograph, enlarged.
+
+    Attributes:
+        before: the part enlarged by bicubic interpolation, as large as ``after``.
+        after: the part enlarged by the generator; the file to download.
+        note: what was done, in a line.
+    """
+
+    before: Path
+    after: Path
+    note: str
+
+
+class Zoomer:
+    """Enlarges parts of photographs with any of some generators."""
+
+    def __init__(self, folder: Path, *, device: str, tile: int, max_pixels: int) -> None:
+        """Say where results go.
+
+        Args:
+            folder: for the results, which are removed after an hour.
+            device: auto, cpu, cuda, cuda:1, mps.
+            tile: side of the tiles in LR pixels.
+            max_pixels: of the part that is enlarged.
+        """
+        self.max_pixels = max_pixels
+        self._folder = folder
+        self._enhancer = lru_cache(
+            lambda model: Enhancer(find_generator(model), device=device, tile=tile)
+        )
+
+    def prepare(self, model: str) -> None:
+        """Load a generator.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        self._enhancer(model)
+
+    def open(self, path: Path) -> Opened:
+        """Read a photograph.
+
+        Raises:
+            UnreadableImageError: see ``read_photograph``.
+        """
+        photograph = read_photograph(path, max_pixels=int(PHOTOGRAPH_MEGAPIXELS * 1e6))
+        name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
+        return Opened(name, photograph)
+
+    def zoom(
+        self,
+        opened: Opened,
+        box: Box,
+        model: str,
+        progress: Callable[[int, int], object] = lambda done, tiles: None,
+    ) -> Zoomed:
+        """Enlarge a part of a photograph.
+
+        Args:
+            opened: the photograph.
+            box: the part, inside of it, of at most ``max_pixels``.
+            model: srresnet, srgan or a file of weights.
+            progress: called with the number of tiles done, and of all.
+        """
+        begin = time.monotonic()
+        part = cut(opened.photograph, box)
+        enhancer = self._enhancer(model)
+        count = len(enhancer.tiles(box.height, box.width))
+        done = 0
+
+        def count_tile() -> None:
+            nonlocal done
+            done += 1
+            progress(done, count)
+
+        enlarged = enhancer.enlarge(part, count_tile)
+        seconds = time.monotonic() - begin
+        plain = Image.fromarray(part.pixels).resize(enlarged.size, Image.Resampling.BICUBIC)
+        folder = self._new_folder()
+        after = folder / f"{opened.name}-{label_of(model)}-{enhancer.scale}x.png"
+        before = folder / f"{opened.name}-bicubic-{enhancer.scale}x.png"
+        save_enlarged(part, enlarged, after, _FORM)
+        save_enlarged(part, part.finish(plain), before, _FORM)
+        width, height = enlarged.size
+        note = f"{box.width}x{box.height} pixels became {width}x{height} in {seconds:.1f} s."
+        return Zoomed(before, after, note)
+
+    def _new_folder(self) -> Path:
+        """A folder for one result; those of long ago are removed."""
+        for old in self._folder.iterdir():
+            if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+                for file in old.iterdir():
+                    file.unlink(missing_ok=True)
+                old.rmdir()
+        folder = self._folder / uuid4().hex
+        folder.mkdir()
+        return folder
+
+
+def cut(photograph: Photograph, box: Box) -> Photograph:
+    """A part of a photograph, as gray and as opaque as the whole."""
+    left, top, width, height = box
+    right, bottom = left + width, top + height
+    alpha = photograph.alpha
+    return replace(
+        photograph,
+        pixels=photograph.pixels[top:bottom, left:right],
+        alpha=None if alpha is None else alpha.crop((left, top, right, bottom)),
+    )

@@ -1,0 +1,186 @@
+"""Trained generators in MLflow's model registry."""
+
+import base64
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import numpy as np
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils import logging_utils
+from PIL import Image
+
+import deepdepixelate
+from deepdepixelate.models.generator import GeneratorArchitecture
+from deepdepixelate.models.weights import Weights, save_weights
+from deepdepixelate.tracking.lineage import add_metrics
+from deepdepixelate.tracking.outbox import OUTBOX
+
+_PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
+"""What ``served_model`` imports, to be installed where a model is served."""
+
+_UNMARKED_DATASET = "celeba"
+
+
+def registered_name(generator: str, dataset: str) -> str:
+    """``deepdepixelate-srgan``, or ``deepdepixelate-srgan-<dataset>`` for any but CelebA."""
+    mark = "" if dataset == _UNMARKED_DATASET else f"-{dataset}"
+    return f"deepdepixelate-{generator}{mark}"
+
+
+def register_generator(generator: str, weights: Weights, dataset: str) -> None:
+    """Log a generator to the active run and register it as a new version of its model.
+
+    Args:
+        generator: ``srresnet`` or ``srgan``: the logged model's name.
+        weights: what was trained.
+        dataset: on which data, as in the names of the project's folders.
+    """
+    name = registered_name(generator, dataset)
+
+    @cache  # where only the registry fails, the model is logged once
+    def logged() -> LoggedModel:
+        with TemporaryDirectory() as folder:
+            return _log_model(generator, weights, dataset, Path(folder))
+
+    def register() -> None:
+        with _quiet():
+            version = _register(name, logged())
+        client = mlflow.MlflowClient()
+        client.update_registered_model(name, _describe_model(generator, name, dataset))
+        client.update_model_version(name, version, _describe_version(weights, dataset))
+
+    OUTBOX.send(f"the model {name}", register)
+
+
+def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> LoggedModel:
+    """Log a generator as an output of the active run, with the figures of its last validation.
+
+    Step by step: ``mlflow.pyfunc.log_model`` would read the history of every metric, and take for
+    the model's what happens to have been logged at the same step, of other stages too.
+    """
+    run = mlflow.active_run()
+    assert run is not None  # noqa: S101 - as the caller promises
+    run_id, client = run.info.run_id, mlflow.MlflowClient()
+    commit = weights.provenance.get("git_commit")
+    recorded = client.get_run(run_id).data
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        generator,
+        source_run_id=run_id,
+        params=recorded.params,
+        tags={
+            "dataset": dataset,
+            "scale": str(weights.architecture["scale"]),
+            "weights_digest": weights.digest,
+            **({} if commit is None else {"git_commit": commit}),
+        },
+    )
+    _save_model(generator, weights, folder, model)
+    client.log_model_artifacts(model.model_id, str(folder / "model"))
+    model = client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=_updates(weights))])
+    validated = f"{weights.provenance['fingerprint']['stage']}.val."
+    last = [metric for metric in recorded.metrics if metric.startswith(validated)]
+    add_metrics(run_id, model.model_id, last)
+    return model
+
+
+def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedModel) -> None:
+    path = folder / f"{generator}.safetensors"
+    save_weights(path, weights)
+    code = folder / "deepdepixelate"
+    ours = Path(deepdepixelate.__file__).parent
+    shutil.copytree(ours, code, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    mlflow.pyfunc.save_model(
+        folder / "model",
+        mlflow_model=Model(
+            artifact_path=model.artifact_location,
+            run_id=model.source_run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+        ),
+        loader_module="deepdepixelate.tracking.served_model",
+        data_path=str(path),
+        code_paths=[str(code)],
+        pip_requirements=[f"{package}=={_released(package)}" for package in _PACKAGES],
+        signature=_signature(),
+        input_example=[_example()],
+    )
+
+
+def _register(name: str, model: LoggedModel) -> str:
+    """Make a logged model the next version of a registered one; the version."""
+    tags = {key: value for key, value in model.tags.items() if not key.startswith("mlflow.")}
+    return str(mlflow.register_model(f"models:/{model.model_id}", name, tags=tags).version)
+
+
+def _signature() -> ModelSignature:
+    """Images in, images out.
+
+    MLflow's schemas know either tables or arrays of one rank, and refuse the rest before the model
+    sees it. Marked as that of a type hint, the signature is shown and recorded, and the checking
+    is left to ``predict``, which takes both.
+    """
+    images = Schema([ColSpec(DataType.binary)])
+    signature = ModelSignature(inputs=images, outputs=images)
+    signature._is_signature_from_type_hint = True
+    return signature
+
+
+def _example() -> str:
+    """A small image, a PNG in base64, as it is sent to a served model."""
+    rows, columns = np.mgrid[0:24, 0:24]
+    pixels = np.stack([rows * 10, columns * 10, (rows + columns) * 5], axis=2).astype(np.uint8)
+    png = BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()
+
+
+def _released(package: str) -> str:
+    """The version without its build's label, which the package index does not know."""
+    return version(package).partition("+")[0]
+
+
+def _describe_model(generator: str, name: str, dataset: str) -> str:
+    return (
+        f"{_TITLES.get(generator, generator)} trained on {dataset} by DeepDepixelate: enlarges RGB "
+        "images, given as uint8 arrays or as PNG or JPEG files.\n\n"
+        f'`mlflow.pyfunc.load_model("models:/{name}/VERSION").predict(image)`'
+    )
+
+
+_TITLES = {"srresnet": "SRResNet (mean squared error)", "srgan": "SRGAN (adversarial)"}
+
+
+def _describe_version(weights: Weights, dataset: str) -> str:
+    architecture = GeneratorArchitecture.model_validate(dict(weights.architecture))
+    return (
+        f"{architecture.scale}x, {architecture.blocks} blocks of {architecture.channels} channels, "
+        f"{_updates(weights):,} updates on {dataset}"
+    )
+
+
+def _updates(weights: Weights) -> int:
+    return int(weights.provenance["fingerprint"]["settings"]["updates"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MLflow's messages."""
+    logging_utils.disable_logging()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging_utils.enable_logging()

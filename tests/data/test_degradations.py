@@ -1,0 +1,306 @@
+import csv
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from numpy.typing import NDArray
+from small_faces import picture
+
+from deepdepixelate import downscale, upscale
+from deepdepixelate.data.degradations import (
+    Degradation,
+    add_noise,
+    blur_kernel,
+    convolve,
+    degrade_as_drawn,
+    degrade_image,
+    draw,
+    mosaic,
+    shrink_image,
+    through_jpeg,
+)
+from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.resize import KERNEL
+from deepdepixelate.data.shards import (
+    ImageBatch,
+    ImageStream,
+    Manifest,
+    ShardedImages,
+    write_shards,
+)
+from deepdepixelate.parameters import check_parameters
+from deepdepixelate.parameters.degrading import RealisticParameters
+from test_parameters import changed, message, read_conf
+
+
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, Any]:
+    return read_conf("base")
+
+
+@pytest.fixture(scope="module")
+def parameters(defaults: dict[str, Any]) -> RealisticParameters:
+    return check_parameters(defaults).degrade.realistic
+
+
+def write_hr(folder: Path, seeds: list[int]) -> ShardedImages:
+    def batches() -> Iterator[ImageBatch]:
+        for seed in seeds:
+            yield ImageBatch([f"{seed}.png"], picture(seed)[None])
+
+    write_shards(folder, ImageStream(batches()), split="train", images_per_shard=50)
+    return ShardedImages(folder)
+
+
+def write_lr(
+    folder: Path, hr: ShardedImages, parameters: RealisticParameters | None, workers: int = 1
+) -> Manifest:
+    stream = degrade(hr, 4, parameters, workers)
+    return write_shards(folder, stream, split="train", images_per_shard=50)
+
+
+def gray(level: int, height: int = 200, width: int = 300) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+# -- whole datasets --------------------------------------------------------------------------------
+
+
+def test_images_are_the_same_for_any_number_of_workers_and_any_order(
+    tmp_path: Path, parameters: RealisticParameters
+) -> None:
+    seeds = list(range(120))
+    hr = write_hr(tmp_path / "hr", seeds)
+    one = write_lr(tmp_path / "one", hr, parameters, workers=1)
+    many = write_lr(tmp_path / "many", hr, parameters, workers=5)
+    assert one == many
+    tables = [(tmp_path / name / "degradations.csv").read_bytes() for name in ("one", "many")]
+    assert tables[0] == tables[1]
+    backwards = write_hr(tmp_path / "back", seeds[::-1])
+    write_lr(tmp_path / "lr_back", backwards, parameters)
+    for index in range(120):
+        np.testing.assert_array_equal(
+            ShardedImages(tmp_path / "one")[index], ShardedImages(tmp_path / "lr_back")[119 - index]
+        )
+
+
+def test_another_seed_gives_other_images(tmp_path: Path, parameters: RealisticParameters) -> None:
+    hr = write_hr(tmp_path / "hr", list(range(20)))
+    other = parameters.model_copy(update={"seed": 1})
+    digests = {write_lr(tmp_path / "lr", hr, each).digest for each in (None, parameters, other)}
+    assert len(digests) == 3
+
+
+def test_the_manifest_and_the_table_say_what_happened(
+    tmp_path: Path, parameters: RealisticParameters
+) -> None:
+    hr = write_hr(tmp_path / "hr", list(range(100)))
+    manifest = write_lr(tmp_path / "lr", hr, parameters)
+    assert manifest.details["kind"] == "realistic"
+    assert manifest.details["kernel"].startswith("realistic")
+    assert RealisticParameters.model_validate(manifest.details["realistic"]) == parameters
+    text = (tmp_path / "lr" / "degradations.csv").read_text()
+    rows = list(csv.DictReader(StringIO(text)))
+    assert [row["name"] for row in rows] == list(hr.names)
+    lr = ShardedImages(tmp_path / "lr")
+    clean = [index for index, row in enumerate(rows) if row["clean"] == "True"]
+    assert 5 <= len(clean) <= 30
+    for index in clean:
+        np.testing.assert_array_equal(lr[index], downscale(np.array(hr[index])[None], 4)[0])
+        assert set(rows[index].values()) == {hr.names[index], "True", "bicubic", ""}
+    for index, row in enumerate(rows):
+        _, drawn = degrade_as_drawn(np.array(hr[index]), parameters, 4)
+        assert row["shrink"] == drawn.shrink
+        assert row["jpeg_quality"] == str(drawn.jpeg_quality or "")
+
+
+def test_bicubic_images_have_no_table_and_their_manifest_says_what_it_always_said(
+    tmp_path: Path, parameters: RealisticParameters
+) -> None:
+    hr = write_hr(tmp_path / "hr", list(range(3)))
+    write_lr(tmp_path / "lr", hr, parameters)
+    manifest = write_lr(tmp_path / "lr", hr, None)
+    assert manifest.details == {"source": hr.manifest.digest, "scale": 4, "kernel": KERNEL}
+    assert list(manifest.details) == ["source", "scale", "kernel"]
+    assert not (tmp_path / "lr" / "degradations.csv").exists()
+
+
+# -- single steps ----------------------------------------------------------------------------------
+
+
+def test_area_is_the_mean_of_squares_with_halves_up() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2, :2] = [[[0, 1, 2]] * 2, [[1, 1, 255]] * 2]
+    image[2:, 2:] = 255
+    expected = [[[1, 1, 129], [0, 0, 0]], [[0, 0, 0], [255, 255, 255]]]
+    np.testing.assert_array_equal(shrink_image(image, "area", 2), expected)
+
+
+def test_a_mosaic_has_cells_of_one_colour_and_cuts_the_last_ones() -> None:
+    values = np.array([[0, 1, 10, 10, 7], [2, 3, 20, 21, 8], [4, 4, 6, 7, 100]], np.uint8)
+    expected = [[2, 2, 15, 15, 8], [2, 2, 15, 15, 8], [4, 4, 7, 7, 100]]
+    made = mosaic(np.repeat(values[:, :, None], 3, axis=2), 2)
+    for channel in range(3):
+        np.testing.assert_array_equal(made[:, :, channel], expected)
+
+
+@pytest.mark.parametrize("color", ["420", "444"])
+def test_jpeg_is_that_of_the_library(color: str) -> None:
+    image = picture(3)
+    encoded = simplejpeg.encode_jpeg(image, quality=40, colorspace="RGB", colorsubsampling=color)
+    expected = simplejpeg.decode_jpeg(encoded, colorspace="RGB")
+    np.testing.assert_array_equal(through_jpeg(image, 40, color), expected)
+    degraded = degrade_image(
+        picture(3, 192, 160),
+        Degradation(jpeg_quality=40, jpeg_color="444", jpeg_quality_again=80),
+        4,
+        np.random.default_rng(0),
+    )
+    once = through_jpeg(downscale(picture(3, 192, 160)[None], 4)[0], 40, "444")
+    np.testing.assert_array_equal(degraded, through_jpeg(once, 80, "444"))
+
+
+def test_convolution_is_that_of_the_definition() -> None:
+    image = picture(1)
+    kernel = blur_kernel(
+        Degradation(blur="anisotropic", blur_sigma=2, blur_sigma_across=0.7, blur_angle=0.5)
+    )
+    radius = len(kernel) // 2
+    padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=(0, 1))
+    expected = np.einsum("hwcij,ij->hwc", windows, kernel)
+    assert np.abs(convolve(image, kernel) - expected).max() < 0.501
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, np.pi / 2, 3.0])
+def test_kernels_are_centred_and_as_wide_as_they_say(angle: float) -> None:
+    gaussian = Degradation(blur_sigma=2.5, blur_sigma_across=1.2, blur_angle=angle)
+    line = Degradation(blur_length=9.0, blur_angle=angle)
+    for drawn, along in ((gaussian, 2.5), (line, 9 / 12**0.5)):
+        kernel = blur_kernel(drawn)
+        assert kernel.sum() == pytest.approx(1)
+        np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-12)
+        y, x = np.indices(kernel.shape) - len(kernel) // 2
+        spread = (kernel * (x * np.cos(angle) + y * np.sin(angle)) ** 2).sum() ** 0.5
+        assert spread == pytest.approx(along, rel=0.06)
+
+
+def test_a_blur_of_next_to_nothing_changes_nothing() -> None:
+    kernel = blur_kernel(Degradation(blur="isotropic", blur_sigma=0.2))
+    np.testing.assert_array_equal(convolve(picture(0), kernel), picture(0))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_noise_is_as_strong_as_it_says(same: bool) -> None:
+    random = np.random.default_rng(5)
+    for level in (60, 160):
+        for kind, strength, expected in (
+            ("gaussian", 8.0, 8.0),
+            ("poisson", 0.5, 0.5 * level**0.5),
+        ):
+            drawn = Degradation(noise=kind, noise_strength=strength, noise_gray=same)
+            noise = add_noise(gray(level), drawn, random) - float(level)
+            assert noise.std() == pytest.approx(expected, rel=0.03)
+            assert abs(noise.mean()) < 0.1
+            assert (noise[..., 0] == noise[..., 1]).all() == same
+
+
+def test_nothing_moves_and_no_colour_drifts(parameters: RealisticParameters) -> None:
+    """Enlarged again, LR lies on average within a tenth of a pixel of the original."""
+    shifts, drifts = [], []
+    for seed in range(150):
+        image = picture(seed)
+        lr, degradation = degrade_as_drawn(image, parameters, 4)
+        if degradation.shrink == "mosaic":
+            continue  # whose cells, cut at the right and below, have no place of their own
+        enlarged = upscale(lr[None], 4)[0].astype(float)
+        shifts.append(shift_between(enlarged.mean(2), image.mean(2, dtype=float)))
+        drifts.append((enlarged - image).mean((0, 1)))
+    assert np.abs(np.mean(shifts, axis=0)).max() < 0.1
+    assert np.abs(np.mean(drifts, axis=0)).max() < 0.5
+
+
+def shift_between(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far an image lies below and to the right of another, in pixels, to first order."""
+    down, right = (np.gradient(other, axis=axis)[8:-8, 8:-8].ravel() for axis in (0, 1))
+    slopes = np.stack([down, right], axis=1)
+    difference = (other - one)[8:-8, 8:-8].ravel()
+    shift: NDArray[np.float64]
+    shift, *_ = np.linalg.lstsq(slopes, difference - difference.mean(), rcond=None)
+    return shift
+
+
+def test_bilinear_shrinking_weighs_pixels_by_their_distance() -> None:
+    image = np.zeros((8, 48, 3), np.uint8)
+    image[:, 20:24] = 160  # the fifth of twelve LR pixels, whose triangle is eight pixels wide
+    weights = np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 32
+    row = shrink_image(image, "bilinear", 4)[0, :, 0]
+    expected = [160 * weights[6:].sum(), 160 * weights[2:6].sum(), 160 * weights[:2].sum()]
+    assert row[4:7].tolist() == [round(value) for value in expected]
+    assert not row[:4].any()
+    assert not row[7:].any()
+
+
+# -- draws -----------------------------------------------------------------------------------------
+
+
+def test_kinds_are_as_frequent_as_they_should_be(parameters: RealisticParameters) -> None:
+    random = np.random.default_rng(2)
+    drawn = [draw(parameters, random) for _ in range(20_000)]
+    dirty = [each for each in drawn if not each.clean]
+    blurred = [each for each in dirty if each.blur]
+    noisy = [each for each in dirty if each.noise]
+    stored = [each for each in dirty if each.jpeg_quality]
+    shares = {
+        len(dirty) / len(drawn): 1 - parameters.clean,
+        len(blurred) / len(dirty): parameters.blur.probability,
+        len(noisy) / len(dirty): parameters.noise.probability,
+        len(stored) / len(dirty): parameters.jpeg.probability,
+        sum(each.blur == "motion" for each in blurred) / len(blurred): 0.2,
+        sum(each.shrink == "mosaic" for each in dirty) / len(dirty): parameters.shrink.mosaic,
+        sum(bool(each.noise_gray) for each in noisy) / len(noisy): parameters.noise.gray,
+        sum(each.jpeg_color == "444" for each in stored) / len(stored): 0.2,
+        sum(each.jpeg_quality_again is not None for each in stored) / len(stored): 0.2,
+    }
+    for found, expected in shares.items():
+        assert found == pytest.approx(expected, abs=0.015)
+    qualities = {each.jpeg_quality for each in stored}
+    assert (min(map(int, filter(None, qualities))), len(qualities)) == (30, 66)
+    sigmas = [each.blur_sigma for each in blurred if each.blur_sigma is not None]
+    assert 0.2 <= min(sigmas) < 0.22
+    assert 2.98 < max(sigmas) <= 3
+    cells = {each.mosaic_cell for each in dirty if each.shrink == "mosaic"}
+    assert cells == {2, 3, 4}
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("kind", "bicubicc", "degrade.kind"),
+        ("realistic__clean", 1, "degrade.realistic.clean"),
+        ("realistic__blur__probability", 1.2, "degrade.realistic.blur.probability"),
+        ("realistic__blur__sigma", [3, 1], "must begin with its lower end, not [3.0, 1.0]"),
+        ("realistic__blur__sigma", [0, 1], "degrade.realistic.blur.sigma"),
+        ("realistic__blur__length", [3], "degrade.realistic.blur.length"),
+        ("realistic__jpeg__quality", [0, 50], "degrade.realistic.jpeg.quality"),
+        ("realistic__jpeg__quality", [60, 50], "must begin with its lower end, not [60, 50]"),
+        ("realistic__mosaic_cell", [1, 2], "degrade.realistic.mosaic_cell"),
+        ("realistic__noise__kinds", {"gaussian": 0, "poisson": 0}, "gaussian, poisson must be"),
+        ("realistic__noise__kinds", {"gaussian": -1, "poisson": 2}, "noise.kinds.gaussian"),
+        ("realistic__noise__gray", float("nan"), "degrade.realistic.noise.gray"),
+        ("realistic__seed", -1, "degrade.realistic.seed"),
+    ],
+)
+def test_a_bad_value_is_told_in_one_line(
+    defaults: dict[str, Any], name: str, value: object, told: str
+) -> None:
+    lines = message(changed(defaults, **{f"degrade__{name}": value})).splitlines()
+    assert len([line for line in lines if line.startswith("  - ")]) == len(lines) - 1
+    assert told in lines[1]

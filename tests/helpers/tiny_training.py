@@ -1,0 +1,132 @@
+"""Data and networks small enough to train in a test."""
+
+from collections.abc import Callable, Mapping
+from os import mkdir
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepdepixelate.data.shards import (
+    ImageBatch,
+    ImagePairs,
+    ImageStream,
+    ShardedImages,
+    write_shards,
+)
+from deepdepixelate.models.device import Compute
+from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
+from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+
+CPU = torch.device("cpu")
+FP32 = Compute(CPU, bf16=False)
+
+
+def smooth_images(
+    count: int, *, height: int = 32, width: int = 32, seed: int = 0
+) -> NDArray[np.uint8]:
+    """Coloured waves with a little noise, uint8 (N, H, W, 3)."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    images = []
+    for _ in range(count):
+        frequency, phase = random.uniform(0.05, 0.25, (2, 3)), random.uniform(0, 6, 3)
+        waves = np.sin(rows * frequency[0] + columns * frequency[1] + phase)
+        images.append(70 + 60 * waves + random.normal(0, 4, waves.shape))
+    pixels: NDArray[np.uint8] = np.clip(images, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def write_pairs(
+    directory: Path, hr: NDArray[np.uint8], *, scale: int = 4, split: str = "train"
+) -> ImagePairs:
+    """HR images as shards of four, and every ``scale``-th pixel of them as LR."""
+    names = [f"{index:06d}.png" for index in range(len(hr))]
+    lr = np.ascontiguousarray(hr[:, ::scale, ::scale])
+    made = write_shards(
+        directory / "hr" / split,
+        ImageStream([ImageBatch(names, hr)]),
+        split=split,
+        images_per_shard=4,
+    )
+    details: Mapping[str, Any] = {"source": made.digest, "scale": scale}
+    write_shards(
+        directory / "lr" / split,
+        ImageStream([ImageBatch(names, lr)], lambda: details),
+        split=split,
+        images_per_shard=4,
+    )
+    return ImagePairs(
+        ShardedImages(directory / "hr" / split), ShardedImages(directory / "lr" / split)
+    )
+
+
+def tiny_generator(seed: int = 0, *, channels: int = 8, scale: int = 4) -> Generator:
+    torch.manual_seed(seed)
+    return Generator(GeneratorArchitecture(blocks=1, channels=channels, scale=scale))
+
+
+def tiny_discriminator(seed: int = 0, *, crop_size: int = 16) -> Discriminator:
+    torch.manual_seed(seed)
+    return Discriminator(DiscriminatorArchitecture(channels=4, dense=8, crop_size=crop_size))
+
+
+def pretraining() -> PretrainObjective:
+    return PretrainObjective(tiny_generator(), FP32)
+
+
+def adversarial(head_start: int = 0) -> AdversarialObjective:
+    return AdversarialObjective(
+        tiny_generator(),
+        tiny_discriminator(),
+        None,
+        FP32,
+        adversarial_weight=1e-2,
+        ema_decay=0.8,
+        head_start=head_start,
+    )
+
+
+def vgg22_weights(seed: int = 0) -> dict[str, Tensor]:
+    """Random weights for the first four convolutions of VGG19, named as in torchvision."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for position, inputs, outputs in ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128)):
+        kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
+        weights[f"features.{position}.weight"] = kernel
+        weights[f"features.{position}.bias"] = torch.zeros(outputs)
+    return weights
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def assert_equal(actual: Any, expected: Any, where: str = "state") -> None:
+    """Exact equality of nested states, naming where they differ."""
+    if isinstance(expected, Tensor):
+        assert torch.equal(actual, expected), where
+    elif isinstance(expected, Mapping):
+        assert actual.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal(actual[key], value, f"{where}.{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_equal(actual[index], value, f"{where}[{index}]")
+    else:
+        assert actual == expected, where
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return mkdir, (str(self.folder),)

@@ -1,0 +1,60 @@
+import base64
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepdepixelate.photographs.demo.crop_box import Box, box_within, first_box, shown
+
+
+def test_a_small_photograph_is_chosen_whole() -> None:
+    assert first_box(44, 54, 10_000) == Box(0, 0, 44, 54)
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 3000), (6000, 400), (301, 5000)])
+def test_of_a_large_one_the_middle_is_chosen(width: int, height: int) -> None:
+    box = first_box(width, height, 1_000_000)
+    assert 0.97e6 < box.width * box.height <= 1e6
+    assert abs(2 * box.left + box.width - width) <= 1
+    assert abs(2 * box.top + box.height - height) <= 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([10, 20, 30, 40], Box(10, 20, 30, 40)),
+        ([-5, 90, 30, 40], Box(0, 60, 30, 40)),
+        ([50, 50, 1e9, 1e9], Box(0, 0, 80, 100)),
+        ([79, 99, 0, -3], Box(76, 96, 4, 4)),
+        ([1.4, 2.6, 10.2, 10], Box(1, 3, 10, 10)),
+    ],
+)
+def test_a_box_from_a_browser_is_put_inside_the_photograph(
+    value: list[float], expected: Box
+) -> None:
+    assert box_within(value, width=80, height=100) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], [1, 2, 3], "1234", [1, 2, 3, "x"], [1, 2, 3, None], [0, 0, float("nan"), 9]]
+)
+def test_what_is_no_box_is_refused(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        box_within(value, width=80, height=100)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((44, 54), (352, 432)), ((2000, 500), (1024, 256)), ((500, 400), (500, 400))],
+)
+def test_what_is_shown_is_neither_tiny_nor_huge(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*reversed(size), 3), dtype=np.uint8)
+    update = shown(pixels, Box(1, 2, 3, 4))
+    assert (update["value"], update["width"], update["height"]) == ([1, 2, 3, 4], *size)
+    picture = Image.open(BytesIO(base64.b64decode(update["image"].partition(",")[2])))
+    assert picture.size == expected
+    if size == expected:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)

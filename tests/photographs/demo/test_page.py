@@ -1,0 +1,253 @@
+"""The page in a real browser that can reach nothing but this machine."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from local_server import wait_until_it_answers
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Server:
+    address: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+@dataclass
+class DemoPage:
+    """The page, and what went wrong on it."""
+
+    address: str
+    page: Page
+    asked_of_others: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        self.page.route("**/*", self._route)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", self._answered)
+        self.page.goto(self.address)
+        expect(self.enhance).to_be_visible()
+
+    def _answered(self, answer: Response) -> None:
+        if not answer.ok:
+            self.errors.append(f"{answer.status} {answer.url}")
+
+    def _route(self, route: Route, request: Request) -> None:
+        if request.url.startswith((self.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.asked_of_others.append(request.url)
+            route.abort()
+
+    @property
+    def enhance(self) -> Locator:
+        return self.page.locator("#enhance")
+
+    @property
+    def box(self) -> Locator:
+        return self.page.locator("#crop-box .box")
+
+    @property
+    def note(self) -> Locator:
+        return self.page.locator("#note")
+
+    def upload(self, path: Path) -> None:
+        self.page.locator("#photograph input[type=file]").set_input_files(path)
+
+    def drag(self, of: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """From one place to another, as shares of an element's width and height."""
+        bounds = of.bounding_box()
+        assert bounds is not None
+        x, y, width, height = (bounds[name] for name in ("x", "y", "width", "height"))
+        mouse = self.page.mouse
+        mouse.move(x + start[0] * width, y + start[1] * height)
+        mouse.down()
+        mouse.move(x + end[0] * width, y + end[1] * height, steps=8)
+        mouse.up()
+
+    def download(self) -> Path:
+        with self.page.expect_download() as started:
+            self.page.locator("#download").click()
+        return Path(started.value.path()).rename(
+            Path(started.value.path()).parent / started.value.suggested_filename
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def serve(folder: Path, *arguments: str) -> Server:
+    port = free_port()
+    log = folder / f"demo-{port}.log"
+    command = [sys.executable, "-m", "deepdepixelate", "demo", "--no-browser", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=folder,
+            env={**os.environ, "http_proxy": "http://127.0.0.1:9"},  # must not be asked
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A shell that runs the tests in the background may have them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    server = Server(f"http://127.0.0.1:{port}/", process, log)
+    wait_until_it_answers(server.address, process, log, 120)
+    return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = serve(tmp_path_factory.mktemp("demo"), "--max-megapixels", "0.01")
+    yield server
+    server.process.terminate()
+    server.process.wait(30)
+
+
+@pytest.fixture
+def demo(server: Server, browser: Browser) -> Iterator[DemoPage]:
+    page = browser.new_page(viewport={"width": 1280, "height": 1100})
+    opened = DemoPage(server.address, page)
+    opened.open()
+    yield opened
+    assert opened.asked_of_others == []
+    assert opened.errors == []
+    page.close()
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    rows, columns = np.mgrid[0:80, 0:100]
+    pixels = np.stack([rows * 3, columns * 2, (rows * columns) % 256], axis=-1).astype(np.uint8)
+    path = tmp_path / "holiday <b>.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_upload_enhance_slide_download(demo: DemoPage, photograph: Path) -> None:
+    expect(demo.enhance).to_be_disabled()
+    demo.upload(photograph)
+    about = demo.page.locator("#about-photograph")
+    expect(about).to_contain_text("100x80 pixels")
+    demo.enhance.click()
+    expect(demo.note).to_contain_text("100x80 pixels became 400x320")
+
+    slider = demo.page.locator("#before-after")
+    handle = slider.locator(".handle, [role=slider], .outer").first
+    before = handle.bounding_box()
+    bounds = slider.locator("img").first.bounding_box()
+    assert before is not None
+    assert bounds is not None
+    demo.page.mouse.move(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
+    demo.page.mouse.down()
+    demo.page.mouse.move(bounds["x"] + 20, bounds["y"] + bounds["height"] / 2, steps=8)
+    demo.page.mouse.up()
+    after = handle.bounding_box()
+    assert after is not None
+    assert after["x"] < before["x"] - 100
+
+    downloaded = demo.download()
+    assert re.fullmatch(r"holiday.*-srgan-4x\.png", downloaded.name)
+    with Image.open(downloaded) as image:
+        assert (image.format, image.size) == ("PNG", (400, 320))
+
+
+def test_zoom_into_a_box_of_a_sample(demo: DemoPage) -> None:
+    demo.page.locator("#samples button").first.click()
+    expect(demo.page.locator("#about-photograph")).to_contain_text("44x54 pixels")
+    stage = demo.page.locator("#crop-box .stage")
+    demo.drag(stage, (0.25, 0.25), (0.75, 0.5))
+    demo.page.locator("#model").get_by_text("SRGAN").click()
+    demo.enhance.click()
+    expect(demo.note).to_contain_text(re.compile(r"2[123]x1[345] pixels became"))
+
+    demo.drag(demo.box, (0.5, 0.5), (-9.0, -9.0))  # to the corner, and no further
+    place = demo.box.bounding_box()
+    corner = stage.bounding_box()
+    assert place is not None
+    assert corner is not None
+    assert abs(place["x"] - corner["x"]) < 1
+    assert abs(place["y"] - corner["y"]) < 1
+
+    demo.box.press("Shift+ArrowRight")
+    demo.enhance.click()
+    expect(demo.note).to_contain_text(re.compile(r"2[234]x1[345] pixels became"))
+    assert "-srgan-4x" in demo.download().name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("text.png", b"no image", "text.png cannot be enlarged: not an image that can be read."),
+        ("nothing.jpg", b"", "nothing.jpg cannot be enlarged: not an image that can be read."),
+    ],
+)
+def test_a_bad_file_is_told_and_the_page_goes_on(
+    demo: DemoPage, photograph: Path, tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    bad = tmp_path / name
+    bad.write_bytes(content)
+    demo.upload(bad)
+    toast = demo.page.locator(".toast-body")
+    expect(toast).to_contain_text(told)
+    expect(demo.enhance).to_be_disabled()
+    toast.get_by_label("Close", exact=True).click()
+
+    demo.page.locator("#photograph").get_by_label("Clear").click()
+    demo.upload(photograph)
+    demo.enhance.click()
+    expect(demo.note).to_contain_text("became 400x320")
+
+
+def test_a_large_photograph_is_zoomed_into(demo: DemoPage, tmp_path: Path) -> None:
+    Image.new("RGB", (1000, 500), "navy").save(tmp_path / "wide.jpg")
+    demo.upload(tmp_path / "wide.jpg")
+    expect(demo.page.locator("#about-photograph")).to_contain_text("up to 0.01 megapixels")
+    demo.drag(demo.page.locator("#crop-box .stage"), (0.05, 0.05), (0.95, 0.95))
+    demo.enhance.click()
+    expect(demo.page.locator(".toast-body")).to_contain_text("The box has 0.4 megapixels")
+
+
+def test_it_listens_on_loopback_only(server: Server) -> None:
+    port = int(server.address.rstrip("/").rpartition(":")[2])
+    with socket.socket() as other:  # another address of this very machine
+        other.settimeout(5)
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+def test_a_port_that_is_taken(server: Server, tmp_path: Path) -> None:
+    port = server.address.rstrip("/").rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "deepdepixelate", "demo", "--no-browser", "--port", port],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert f"the page cannot be served at 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_ends_cleanly(tmp_path: Path) -> None:
+    server = serve(tmp_path)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(30) == 128 + signal.SIGINT
+    assert "Traceback" not in server.log.read_text()

@@ -1,0 +1,87 @@
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.models.weights import Weights, load_weights, save_weights
+from deepdepixelate.photographs.demo.crop_box import Box
+from deepdepixelate.photographs.demo.zooming import Zoomer, cut
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.photograph import read_photograph
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    architecture = GeneratorArchitecture(blocks=1, channels=4, scale=4)
+    tensors = Generator(architecture).state_dict()
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, Weights("generator", architecture.model_dump(), tensors, {}))
+    return str(path)
+
+
+@pytest.fixture
+def zoomer(tmp_path: Path) -> Zoomer:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return Zoomer(folder, device="cpu", tile=16, max_pixels=10_000)
+
+
+def photograph(path: Path, mode: str = "RGB") -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, icc_profile=b"a profile")
+    return path
+
+
+def test_the_part_is_enlarged_as_it_is_by_itself(
+    zoomer: Zoomer, model: str, tmp_path: Path
+) -> None:
+    opened = zoomer.open(photograph(tmp_path / "face.png"))
+    told: list[tuple[int, int]] = []
+    zoomed = zoomer.zoom(opened, Box(5, 7, 20, 30), model, lambda *done: told.append(done))
+    part = Image.fromarray(opened.photograph.pixels[7:37, 5:25])
+    part.save(tmp_path / "part.png")
+    alone = read_photograph(tmp_path / "part.png", max_pixels=10**6)
+    expected = Enhancer(load_weights(Path(model)), device="cpu").enlarge(alone)
+    with Image.open(zoomed.after) as after, Image.open(zoomed.before) as before:
+        np.testing.assert_array_equal(np.asarray(after), np.asarray(expected))
+        bicubic = part.resize((80, 120), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(np.asarray(before), np.asarray(bicubic))
+        assert after.info["icc_profile"] == b"a profile"
+    assert zoomed.after.name == "face-mine-4x.png"
+    assert "20x30 pixels became 80x120" in zoomed.note
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_gray_and_alpha_are_kept(zoomer: Zoomer, model: str, tmp_path: Path, mode: str) -> None:
+    opened = zoomer.open(photograph(tmp_path / "face.png", mode))
+    zoomed = zoomer.zoom(opened, Box(0, 0, 8, 8), model)
+    for path in (zoomed.before, zoomed.after):
+        with Image.open(path) as image:
+            assert (image.mode, image.size) == (mode, (32, 32))
+
+
+def test_the_cut_takes_alpha_along(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    pixels[..., 3] |= 1
+    Image.fromarray(pixels).save(tmp_path / "face.png")
+    part = cut(read_photograph(tmp_path / "face.png", max_pixels=10**6), Box(10, 20, 30, 15))
+    np.testing.assert_array_equal(part.pixels, pixels[20:35, 10:40, :3])
+    np.testing.assert_array_equal(np.asarray(part.alpha), pixels[20:35, 10:40, 3])
+
+
+def test_results_of_long_ago_are_removed(zoomer: Zoomer, model: str, tmp_path: Path) -> None:
+    opened = zoomer.open(photograph(tmp_path / "face.png"))
+    first, second = (zoomer.zoom(opened, Box(0, 0, 8, 8), model).after for _ in range(2))
+    long_ago = time.time() - 4000
+    os.utime(first.parent, (long_ago, long_ago))
+    third = zoomer.zoom(opened, Box(0, 0, 8, 8), model).after
+    assert not first.parent.exists()
+    assert second.is_file()
+    assert third.is_file()
