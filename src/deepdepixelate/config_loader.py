@@ -13,17 +13,17 @@ from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.files import user_path
 
 _MEANS_SOMETHING = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
-"""In whole paths, the project's folder too, Kedro looks for patterns and MLflow unquotes %20."""
+"""Kedro reads these characters as a pattern, in any part of a path; MLflow unquotes %20."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
-    """Kedro's own, which also reads ``conf/local`` where another environment is named.
+    """Kedro's own loader, which also reads ``conf/local`` when ``--env`` names another environment.
 
-    What cannot be read is told as a user's mistake. The catalogue may say
-    ``${user_path:NAME, DEFAULT}`` for a parameter, whether ``--params`` or a file sets it.
+    Kedro's loader reads one environment beside ``conf/base``: ``conf/local`` or that of ``--env``.
+    Without ``--env``, and with ``--env base``, this one reads the same.
 
-    Kedro's reads one environment beside ``conf/base``: ``conf/local`` or that of ``--env``. Without
-    ``--env``, and with ``--env base``, this one reads what Kedro's reads.
+    Settings that cannot be read raise UserError. In the catalogue, ``${user_path:NAME, DEFAULT}``
+    is the path that a parameter holds, from ``--params`` or from a file.
     """
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any) -> None:

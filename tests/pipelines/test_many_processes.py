@@ -181,7 +181,7 @@ def test_a_stopped_training_leaves_a_checkpoint(
     done = 0
     for _ in range(2):
         with started(project, *command) as (process, log):
-            # A speed is shown when both processes have taken steps: then both heed signals.
+            # Once a speed is shown, both processes take steps and handle signals.
             wait_for(lambda: re.search(r"/99999 .*<\d", log.read_text()), process, log)
             (os.killpg if to_all else os.kill)(process.pid, number)
             assert process.wait(timeout=120) == 128 + number, log.read_text()

@@ -1,4 +1,4 @@
-"""The whole chain on LR as photographs are found."""
+"""The whole chain on realistic LR."""
 
 import csv
 import json

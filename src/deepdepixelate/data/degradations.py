@@ -1,4 +1,4 @@
-"""LR as photographs are found: blurred, shrunk by any software, noisy, stored as JPEG.
+"""Realistic LR: blurred, shrunk by any software, noisy, stored as JPEG.
 
 Networks that know only bicubic shrinking take noise and JPEG for detail and sharpen them. What
 happens to an image here, and in which order, is the first-order model of Real-ESRGAN (Wang et al.,

@@ -25,7 +25,7 @@ from deepdepixelate.files import atomic_write, make_folder
 
 MANIFEST = "manifest.json"
 TABLE = "degradations.csv"
-"""What happened to each image, where it was not the same for all."""
+"""What was done to each image, for LR that is random for each image."""
 
 
 @dataclass(frozen=True)

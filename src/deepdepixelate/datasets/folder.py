@@ -14,7 +14,7 @@ from deepdepixelate.files import make_folder
 class Folder(AbstractDataset[None, Path]):
     """Gives a node the path of a folder, made if missing: for checkpoints, which only it reads.
 
-    That nothing can be written there is told now, not hours later by the first checkpoint.
+    A folder that cannot be written to raises an error now, not at the first checkpoint.
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:

@@ -25,8 +25,8 @@ def draw(history: pd.DataFrame, title: str) -> go.Figure:
     The losses are SRGAN's three where the history holds them, or else the one that is there.
 
     Args:
-        history: a row a logged point, as a training returns it: ``update``, losses and, where it
-            validated, ``val.psnr_y`` (dB).
+        history: one row per logged point, as a training returns it: ``update``, losses, and
+            ``val.psnr_y`` (dB) if it validated.
         title: what was trained.
 
     Returns:

@@ -51,7 +51,7 @@ def render(
 
     Args:
         evaluation: as in ``evaluation.json``; any part but ``sets`` may be missing.
-        scores: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB),
+        scores: one row per image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB),
             ``ssim_y``, perhaps ``high_frequency_ratio``, ``st_lpips`` and
             ``identity_distance``.
         spectra: ``set``, ``model`` (``hr`` for the original), ``frequency`` (cycles per pixel),

@@ -46,7 +46,7 @@ class Scores:
     """What was measured.
 
     Attributes:
-        images: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB, infinite
+        images: one row per image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB, infinite
             for identical images), ``ssim_y``, ``high_frequency_ratio`` (NaN where the original has
             nothing there), ``st_lpips`` (NaN for images too small for its network) and, where faces
             are recognised, ``identity_distance`` (NaN where the original shows none).

@@ -57,7 +57,7 @@ def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
     made another person's: their distance is beyond ``ANOTHER_PERSON``.
 
     Args:
-        scores: a row an image and model, see ``scoring.Scores``.
+        scores: one row per image and model, see ``scoring.Scores``.
         scale: how many times the models enlarge; the paper's figures stand beside those at 4.
     """
     summary: dict[str, Any] = {}

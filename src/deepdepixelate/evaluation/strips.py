@@ -63,7 +63,7 @@ def choose_examples(scores: pd.DataFrame, *, of_each: int) -> list[tuple[str, st
     whose gain is not finite is never chosen.
 
     Args:
-        scores: a row an image and model: ``set``, ``image``, ``model``, ``psnr_y``.
+        scores: one row per image and model: ``set``, ``image``, ``model``, ``psnr_y``.
         of_each: images of each role.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Parameters of LR as photographs are found: what may have happened to one, and how often."""
+"""Parameters of realistic LR: what is done to an image, and how often."""
 
 from typing import Annotated
 

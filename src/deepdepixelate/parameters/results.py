@@ -42,8 +42,8 @@ class EvaluateParameters(Section):
         device: auto, cpu, cuda, cuda:1, mps.
         self_ensemble: let generators enlarge each image and its mirror image, and score the mean.
         benchmarks: sets of images to score beside the test split, by name.
-        identity: how much of a person survives: auto recognises faces where the extra ``identity``
-            is installed, on insists, off does without.
+        identity: how far faces are from the originals: auto measures it if the extra ``identity``
+            is installed, on requires it, off leaves it out.
     """
 
     batch_size: Count

@@ -1,4 +1,4 @@
-"""What a run has for MLflow: a record must not end the run that it is about."""
+"""What a run sends to MLflow. If MLflow fails, the run goes on."""
 
 import logging
 import time
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 Ask = Callable[[], object]
 
 _PAUSE = 20
-"""Seconds between two knocks at a server that is gone: it may take many to find that out."""
+"""Seconds between two checks of a server that is gone; each check may take as long."""
 
 _END = "that it has ended (there it stays RUNNING)"
 
 
 class Outbox:
-    """Sends at once what MLflow takes; keeps the rest, and sends it when the server answers."""
+    """Sends at once what MLflow accepts; keeps the rest and sends it when the server answers."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Ask] = {}
@@ -31,8 +31,8 @@ class Outbox:
 
         Args:
             what: names it in the warning at the end; the same that waits already is replaced.
-            ask: is called, and again later where it fails, whatever its error: the stores behind
-                MLflow have errors of their own.
+            ask: is called now, and again later if it fails. Any error counts: the stores behind
+                MLflow raise errors of their own.
         """
         self._waiting[what] = ask
         if not self._gone:

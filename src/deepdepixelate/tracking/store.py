@@ -22,13 +22,13 @@ _ARTIFACT_ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 _PATIENCE = 10
 """Seconds within which a server must answer."""
 
-_WHOLE = (
+_UNDAMAGED = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 )
-"""Errors of a database that is not damaged."""
+"""Errors of databases that are not damaged."""
 
 _LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -119,7 +119,7 @@ class ProjectStore:
                         (here, len(before) + 1, len(before) + 1, f"{before}/"),
                     )
         except (sqlite3.DatabaseError, ValueError) as error:
-            if getattr(error, "sqlite_errorcode", None) in _WHOLE:
+            if getattr(error, "sqlite_errorcode", None) in _UNDAMAGED:
                 raise UserError(
                     f"{self._database} cannot be used now: {error}. Close the program that holds "
                     "it, or mend its permissions."

@@ -54,7 +54,7 @@ def train(
     """Train from where an objective stands to the end of the plan.
 
     Returns:
-        What was logged, a row a point: ``update``, the mean losses since the point before,
+        What was logged, one row per point: ``update``, the mean losses since the point before,
         ``learning_rate`` of the generator, ``crops_per_second``, and the figures of ``Validator``
         where there was a validation. Rows of the part before a resumption are among them.
 

@@ -76,10 +76,10 @@ class ResidentPixels:
 
     def cut(self, places: Places, size: int) -> Tensor:
         """See ``Pixels``; one small copy and one gather."""
-        columns = (places.images, places.tops, places.lefts, places.flips)
-        positions = torch.from_numpy(np.stack(columns).astype(np.int64))
+        each = (places.images, places.tops, places.lefts, places.flips)
+        positions = torch.from_numpy(np.stack(each).astype(np.int64))
         if self._device.type == "cuda":
-            positions = positions.pin_memory()  # else the copy waits until the device is idle
+            positions = positions.pin_memory()  # otherwise the copy waits for the device
         image, top, left, flip = positions.to(self._device, non_blocking=True)[..., None, None]
         offsets = torch.arange(size, device=self._device)
         across = torch.where(flip.bool(), offsets.flip(0), offsets)

@@ -37,7 +37,7 @@ class Progress:
 
     Attributes:
         updates: done so far.
-        history: what was logged, a row a point.
+        history: what was logged, one row per point.
         window: the losses since the last point.
     """
 

@@ -28,7 +28,7 @@ def score_images(
     """Measure each model on each test face and benchmark image.
 
     Returns:
-        The figures, a row an image and model; mean power spectra; and how the scoring went: what
+        The figures, one row per image and model; mean power spectra; and how the scoring went: what
         was skipped and why, where it ran, how long it took, and whether faces were recognised.
     """
     start = perf_counter()
@@ -101,7 +101,7 @@ def draw_comparison(
     scores: pd.DataFrame,
     parameters: EvaluateParameters,
 ) -> Image.Image:
-    """LR, bicubic, SRResNet, SRGAN and HR side by side, a row a test face."""
+    """LR, bicubic, SRResNet, SRGAN and HR side by side, one row per test face."""
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
     return comparison.draw(pairs, models, scores, faces=parameters.faces_shown)

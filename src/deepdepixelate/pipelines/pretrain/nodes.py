@@ -24,7 +24,7 @@ def train_srresnet(
     parameters: PretrainParameters,
     training: TrainingParameters,
 ) -> tuple[Weights, pd.DataFrame]:
-    """Train SRResNet; its weights and the history of the training, a row a logged point."""
+    """Train SRResNet; its weights and the history of the training, one row per logged point."""
     data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.pretrain, data, parameters, training)
     (weights, history), record = tracking.train("pretrain", job, training)

@@ -25,7 +25,7 @@ def train_srgan(
     parameters: TrainGanParameters,
     training: TrainingParameters,
 ) -> tuple[Weights, Weights, pd.DataFrame]:
-    """Train SRGAN from SRResNet; generator, discriminator and history, a row a logged point."""
+    """Train SRGAN from SRResNet; generator, discriminator and history, one row per logged point."""
     data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.train_gan, data, srresnet, parameters, training)
     (generator, discriminator, history), record = tracking.train("train_gan", job, training)
