@@ -20,11 +20,10 @@ def test_unknown_and_bad_parameters_are_named_before_any_stage(project: Project)
         "run", "--params", "pretrain.updatez=5,train_gan.content=vgg99,degrade.scale=3"
     )
     outcome.assert_readable_error(
-        "pretrain.updatez is no parameter; allowed are",
-        "pretrain.updates",
+        "unknown parameter pretrain.updatez; did you mean pretrain.updates?",
         "train_gan.content",
         "vgg99",
-        "2, 4 or 8",
+        "2, 4 or 8 (found 3)",
     )
     assert not (project.path / "data").exists()
     assert not (project.path / "mlflow.db").exists()

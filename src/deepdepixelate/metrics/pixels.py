@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from deepdepixelate.limits import SSIM_WINDOW
+
 PROTOCOL: dict[str, Any] = {
     "channel": "Y of BT.601 (16-235) from uint8 RGB, not rounded",
     "psnr": "averaged over images, data range 255",
@@ -22,8 +24,6 @@ PROTOCOL: dict[str, Any] = {
 _LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255.0
 _LUMA_OFFSET = 16.0
 _DATA_RANGE = 255.0
-WINDOW = 11
-"""Side of the window of SSIM in pixels: the smallest image that it can judge."""
 
 
 def luma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -71,10 +71,10 @@ def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
         ValueError: the shapes differ, or less than a window of 11x11 is left inside the border.
     """
     first, second = _inner_luma(sr, hr, border)
-    if min(first.shape[-2:]) < WINDOW:
+    if min(first.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(
             f"a border of {border} pixels leaves only {first.shape[-1]}x{first.shape[-2]}: "
-            f"SSIM needs {WINDOW}x{WINDOW}"
+            f"SSIM needs {SSIM_WINDOW}x{SSIM_WINDOW}"
         )
     if first.ndim == 2:
         return _ssim(first, second)

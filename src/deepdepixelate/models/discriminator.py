@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.parametrizations import spectral_norm
 
-SHRINKING = 16
-"""The strided convolutions shrink the image 16 times before the dense layers."""
+from deepdepixelate.limits import DISCRIMINATOR_STRIDE
 
 DiscriminatorKind = Literal["paper", "unet"]
 
@@ -28,7 +27,7 @@ class DiscriminatorArchitecture(BaseModel):
     kind: DiscriminatorKind = "paper"
     channels: int = Field(ge=1)
     dense: int = Field(ge=1)
-    crop_size: int = Field(ge=SHRINKING, multiple_of=SHRINKING)
+    crop_size: int = Field(ge=DISCRIMINATOR_STRIDE, multiple_of=DISCRIMINATOR_STRIDE)
 
 
 class Discriminator(nn.Module):
@@ -52,7 +51,7 @@ class Discriminator(nn.Module):
             *_layer(4 * width, 8 * width, stride=1),
             *_layer(8 * width, 8 * width, stride=2),
         )
-        side = architecture.crop_size // SHRINKING
+        side = architecture.crop_size // DISCRIMINATOR_STRIDE
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(8 * width * side * side, architecture.dense),

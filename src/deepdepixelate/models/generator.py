@@ -1,15 +1,16 @@
 """The generator: SRResNet when trained on MSE alone, SRGAN when trained against a discriminator."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle, prelu
 
+from deepdepixelate.limits import Scale
 from deepdepixelate.models.autograd import apply
 
-SCALES = (2, 4, 8)
+SCALES: tuple[int, ...] = get_args(Scale)
 
 
 class GeneratorArchitecture(BaseModel):

@@ -15,13 +15,14 @@ from torch.nn.functional import conv2d, pad
 
 from deepdepixelate.distributions import find_file, reinstall
 from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.limits import ST_LPIPS_SIDE
 
 Trunk = Literal["alex", "vgg"]
 
 PACKAGE = "stlpips-pytorch"
 """The distribution that carries the weights (BSD-2); its own code is not imported."""
 
-SMALLEST_SIDE: dict[Trunk, int] = {"alex": 21, "vgg": 18}
+SMALLEST_SIDE: dict[Trunk, int] = {"alex": 21, "vgg": ST_LPIPS_SIDE}
 """Sides of the smallest images that the trunks take, in pixels: below, a blur has no border left to
 reflect."""
 

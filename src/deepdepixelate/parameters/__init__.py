@@ -1,17 +1,12 @@
-"""Every parameter that a user can change, with its type and its bounds; values are in ``conf/``.
+"""Every parameter that a user can change: type, bounds and description. Values are in ``conf/``.
 
 Kedro makes these objects from ``conf/*/parameters_*.yml`` and ``--params`` by the type hints of the
-nodes; ``check_parameters`` checks all of them, and names the allowed ones, before any stage runs.
+nodes. ``check_parameters`` checks all of them before any stage runs. ``python -m
+deepdepixelate.parameters`` prints the reference, ``docs/reference/parameters.md``.
 """
 
-from deepdepixelate.parameters.checking import (
-    Parameters,
-    check_parameters,
-)
-from deepdepixelate.parameters.data import (
-    DegradeParameters,
-    IngestParameters,
-)
+from deepdepixelate.parameters.checking import Parameters, check_parameters
+from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
     EnhanceParameters,

@@ -1,12 +1,13 @@
 """All parameters together, checked before anything runs."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.metrics.pixels import WINDOW
+from deepdepixelate.limits import SSIM_WINDOW
 from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
 from deepdepixelate.parameters.results import EnhanceParameters, EvaluateParameters
 from deepdepixelate.parameters.training import (
@@ -18,11 +19,7 @@ from deepdepixelate.parameters.types import Section, UserPath
 
 
 class Parameters(Section):
-    """All parameters of the project.
-
-    Attributes:
-        celeba_dir: folder with CelebA's archive and partition list (environment ``celeba``).
-    """
+    """All parameters of the project."""
 
     ingest: IngestParameters
     degrade: DegradeParameters
@@ -32,6 +29,8 @@ class Parameters(Section):
     evaluate: EvaluateParameters
     enhance: EnhanceParameters
     celeba_dir: UserPath | None = None
+    """Folder with CelebA's archive (or images) and partition list, for ``--env celeba``; null: that
+    of conf/celeba/globals.yml."""
 
     @model_validator(mode="after")
     def _crops_and_border_fit(self) -> "Parameters":
@@ -44,8 +43,11 @@ class Parameters(Section):
                     f"and a multiple of degrade.scale ({self.degrade.scale}), not {crop_size}"
                 )
         border = self.evaluate.border
-        if border is not None and side - 2 * border < WINDOW:
-            raise ValueError(f"evaluate.border leaves less than {WINDOW} pixels, which SSIM needs")
+        if border is not None and side - 2 * border < SSIM_WINDOW:
+            raise ValueError(
+                f"evaluate.border={border} leaves less than the {SSIM_WINDOW} pixels that SSIM "
+                f"needs; it must be at most {(side - SSIM_WINDOW) // 2}"
+            )
         return self
 
 
@@ -53,7 +55,7 @@ def check_parameters(values: Mapping[str, Any]) -> Parameters:
     """Check all parameters at once.
 
     Raises:
-        UserError: names each bad value, and for an unknown key the allowed ones.
+        UserError: names every bad value and unknown parameter.
     """
     try:
         return Parameters.model_validate(values)
@@ -66,27 +68,27 @@ def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     name = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        section = _section(location[:-1])
-        prefix = ".".join([*location[:-1], ""])
-        allowed = ", ".join(prefix + field for field in section.model_fields)
-        return f"{name} is no parameter; allowed are {allowed}"
+        *sections, unknown = location
+        allowed = _section(sections).model_fields
+        close = get_close_matches(unknown, allowed, n=1)
+        names = [".".join([*sections, field]) for field in close or allowed]
+        hint = "did you mean " + names[0] + "?" if close else "allowed are " + ", ".join(names)
+        return f"unknown parameter {name}; {hint}"
     if problem["type"] == "missing":
         return f"{name} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}" + (
-        f" (found {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
-    )
+    message = message[:1].lower() + message[1:]
+    found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    return f"{name}: {message}{found}" if name else f"{message}{found}"
 
 
 def _section(location: list[str]) -> type[BaseModel]:
     section: type[BaseModel] = Parameters
     parts = iter(location)
     for part in parts:
-        annotation = section.model_fields[part].annotation
+        annotation: Any = section.model_fields[part].annotation
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
-            next(parts, None)  # the name in the dictionary
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
+            next(parts)  # the name in the dictionary
         section = annotation
     return section

@@ -1,32 +1,31 @@
-"""Parameters of the data: ingestion and LR generation."""
+"""Parameters of ``ingest`` and ``degrade``."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from deepdepixelate.models.generator import SCALES
+from deepdepixelate.limits import Scale
 from deepdepixelate.parameters.degrading import RealisticParameters
 from deepdepixelate.parameters.types import Count, Fraction, Section
 
+CropSide = Annotated[int, Field(ge=8, multiple_of=8)]
+
 
 class IngestParameters(Section):
-    """From the archive to HR shards. Sizes in pixels.
-
-    Attributes:
-        limit_per_split: take only the first so many images of each split; null for all.
-        width: width that every image must have.
-        height: height that every image must have.
-        crop_width: width of the centre crop that is kept.
-        crop_height: height of the centre crop that is kept.
-        max_rejected_fraction: share of unusable images at which the run stops.
-    """
+    """From the archive to HR shards."""
 
     limit_per_split: Count | None
+    """Use only the first N images of each split; null: all."""
     width: Count
+    """Width of every input image, in pixels; others are rejected."""
     height: Count
-    crop_width: Annotated[int, Field(ge=8, multiple_of=8)]
-    crop_height: Annotated[int, Field(ge=8, multiple_of=8)]
+    """Height of every input image, in pixels; others are rejected."""
+    crop_width: CropSide
+    """Width of the centre crop that is stored, in pixels."""
+    crop_height: CropSide
+    """Height of the centre crop that is stored, in pixels."""
     max_rejected_fraction: Fraction
+    """The run stops if a larger fraction of the images is unusable."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":
@@ -39,22 +38,10 @@ class IngestParameters(Section):
 
 
 class DegradeParameters(Section):
-    """From HR to LR shards.
+    """From HR to LR shards."""
 
-    Attributes:
-        scale: how many times smaller LR is, and what the generators undo: 2, 4 or 8.
-        kind: bicubic, the benchmarks' kernel and nothing else; or realistic: blur, several ways to
-            shrink, noise and JPEG, drawn for each image.
-        realistic: what realistic LR goes through; bicubic LR knows nothing of it.
-    """
-
-    scale: int
+    scale: Scale
+    """HR is shrunk, and the generators enlarge, by this factor."""
     kind: Literal["bicubic", "realistic"]
+    """bicubic: MATLAB's bicubic kernel alone. realistic: also random blur, noise and JPEG."""
     realistic: RealisticParameters
-
-    @field_validator("scale")
-    @classmethod
-    def _scale_can_be_undone(cls, scale: int) -> int:
-        if scale not in SCALES:
-            raise ValueError(f"scale must be 2, 4 or 8, not {scale}")
-        return scale

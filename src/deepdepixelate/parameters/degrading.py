@@ -1,159 +1,117 @@
-"""Parameters of realistic LR: what is done to an image, and how often."""
+"""Parameters of realistic LR: random degradations."""
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
-from deepdepixelate.parameters.types import Fraction, Section
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError(f"the range must begin with its lower end, not [{ends[0]}, {ends[1]}]")
-    return ends
-
-
-def _in_order_whole(ends: tuple[int, int]) -> tuple[int, int]:
-    _in_order(ends)
-    return ends
-
+from deepdepixelate.parameters.types import (
+    Fraction,
+    FractionBelowOne,
+    Quality,
+    Range,
+    Section,
+    Weight,
+)
 
 Sigma = Annotated[float, Field(gt=0, le=20)]
 Length = Annotated[float, Field(ge=1, le=63)]
-Levels = Annotated[float, Field(ge=0, le=255)]
+Level = Annotated[float, Field(ge=0, le=255)]
 PhotonNoise = Annotated[float, Field(ge=0, le=10)]
-Quality = Annotated[int, Field(ge=1, le=100)]
-Cell = Annotated[int, Field(ge=2, le=16)]
-
-Sigmas = Annotated[tuple[Sigma, Sigma], AfterValidator(_in_order)]
-Lengths = Annotated[tuple[Length, Length], AfterValidator(_in_order)]
-LevelsRange = Annotated[tuple[Levels, Levels], AfterValidator(_in_order)]
-PhotonNoises = Annotated[tuple[PhotonNoise, PhotonNoise], AfterValidator(_in_order)]
-Qualities = Annotated[tuple[Quality, Quality], AfterValidator(_in_order_whole)]
-Cells = Annotated[tuple[Cell, Cell], AfterValidator(_in_order_whole)]
+CellSide = Annotated[int, Field(ge=2, le=16)]
 
 
 class Weights(Section):
-    """How often each of several kinds is taken, in proportion to the sum of all."""
+    """Relative frequencies of several kinds."""
 
     @model_validator(mode="after")
-    def _one_can_be_taken(self) -> "Weights":
+    def _not_all_zero(self) -> "Weights":
         if sum(self.model_dump().values()) <= 0:
             raise ValueError(f"one of {', '.join(type(self).model_fields)} must be above 0")
         return self
 
 
 class BlurKinds(Weights):
-    """How often a blur is of which kind.
-
-    Attributes:
-        isotropic: a Gaussian as wide in every direction.
-        anisotropic: a Gaussian with two widths, turned by any angle.
-        motion: a line at any angle.
-    """
+    """Relative frequencies of the kinds of blur."""
 
     isotropic: Weight
+    """Weight of Gaussian blur of the same width in all directions."""
     anisotropic: Weight
+    """Weight of Gaussian blur of two widths, rotated by a random angle."""
     motion: Weight
+    """Weight of motion blur along a line at a random angle."""
 
 
 class BlurParameters(Section):
-    """Blur of the HR image.
-
-    Attributes:
-        probability: of any blur.
-        kinds: how often which one.
-        sigma: range of the standard deviation of Gaussians, in HR pixels.
-        length: range of the length of lines, in HR pixels.
-    """
+    """Blur of the HR image."""
 
     probability: Fraction
+    """Probability that an image is blurred."""
     kinds: BlurKinds
-    sigma: Sigmas
-    length: Lengths
+    sigma: Range[Sigma]
+    """Range of the standard deviation of Gaussian blur, in HR pixels."""
+    length: Range[Length]
+    """Range of the length of motion blur, in HR pixels."""
 
 
 class ShrinkKinds(Weights):
-    """How often LR is made in which way.
-
-    Attributes:
-        bicubic: the kernel of ``degrade.kind=bicubic``.
-        area: the mean of the HR pixels under each LR pixel.
-        bilinear: a triangle twice as wide.
-        mosaic: area, and then square cells of several LR pixels that have one colour each.
-    """
+    """Relative frequencies of the ways to shrink HR to LR."""
 
     bicubic: Weight
+    """Weight of the kernel of ``degrade.kind=bicubic``."""
     area: Weight
+    """Weight of the mean over the HR pixels of each LR pixel."""
     bilinear: Weight
+    """Weight of the antialiased bilinear kernel."""
     mosaic: Weight
+    """Weight of the area mean followed by a mosaic of square cells of one colour."""
 
 
 class NoiseKinds(Weights):
-    """How often noise is of which kind.
-
-    Attributes:
-        gaussian: as strong everywhere.
-        poisson: that of counted light, stronger where the image is bright.
-    """
+    """Relative frequencies of the kinds of noise."""
 
     gaussian: Weight
+    """Weight of Gaussian noise, equally strong everywhere."""
     poisson: Weight
+    """Weight of Poisson (shot) noise, stronger in bright areas."""
 
 
 class NoiseParameters(Section):
-    """Noise on the LR image.
-
-    Attributes:
-        probability: of any noise.
-        kinds: how often which one.
-        sigma: range of the standard deviation of Gaussian noise, in levels of 255.
-        scale: range of the factor on Poisson noise; 1 is that of one photon a level.
-        gray: share of noise that is the same in all three colours.
-    """
+    """Noise on the LR image."""
 
     probability: Fraction
+    """Probability that noise is added."""
     kinds: NoiseKinds
-    sigma: LevelsRange
-    scale: PhotonNoises
+    sigma: Range[Level]
+    """Range of the standard deviation of Gaussian noise, in levels of 255."""
+    scale: Range[PhotonNoise]
+    """Range of the factor on Poisson noise; 1: one photon per level."""
     gray: Fraction
+    """Fraction of noise that is the same in all channels."""
 
 
 class JpegParameters(Section):
-    """JPEG files that the LR image was stored in.
-
-    Attributes:
-        probability: of any.
-        twice: share of those that are stored a second time, at a quality of its own.
-        quality: range, both ends included; 1 to 100.
-        full_color: share that keeps a colour for each pixel (4:4:4), not each four (4:2:0).
-    """
+    """JPEG compression of the LR image."""
 
     probability: Fraction
+    """Probability that an image is compressed."""
     twice: Fraction
-    quality: Qualities
+    """Fraction of compressed images that are compressed again, at another quality."""
+    quality: Range[Quality]
+    """Range of the JPEG quality."""
     full_color: Fraction
+    """Fraction of files without chroma subsampling (4:4:4); the others are 4:2:0."""
 
 
 class RealisticParameters(Section):
-    """What LR went through, drawn for each image.
+    """Random degradations, drawn per image, after Real-ESRGAN (arXiv 2107.10833, section 3)."""
 
-    Attributes:
-        seed: of all draws, together with the image's own pixels.
-        clean: share of images that are left as ``degrade.kind=bicubic`` makes them.
-        blur: of HR, before it is shrunk.
-        shrink: how often LR is made in which way.
-        mosaic_cell: range of the side of a mosaic's cells, in LR pixels.
-        noise: on LR.
-        jpeg: last of all.
-    """
-
-    seed: Annotated[int, Field(ge=0)]
-    clean: Annotated[float, Field(ge=0, lt=1)]
+    seed: NonNegativeInt
+    """Random seed; the draws also depend on the image's pixels."""
+    clean: FractionBelowOne
+    """Fraction of images that are only shrunk, as with ``degrade.kind=bicubic``."""
     blur: BlurParameters
     shrink: ShrinkKinds
-    mosaic_cell: Cells
+    mosaic_cell: Range[CellSide]
+    """Range of the side of mosaic cells, in LR pixels."""
     noise: NoiseParameters
     jpeg: JpegParameters

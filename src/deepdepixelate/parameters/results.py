@@ -1,26 +1,22 @@
-"""Parameters of what is done with trained generators: evaluation, and enlarging photographs."""
+"""Parameters of ``evaluate`` and ``enhance``."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from deepdepixelate.metrics.identity import Mode
-from deepdepixelate.parameters.types import Count, Section, UserPath
+from deepdepixelate.parameters.types import Count, Device, Quality, Section, UserPath
 from deepdepixelate.photographs import FormatName
 
 
 class BenchmarkFolders(Section):
-    """Where a benchmark's images are; a path alone stands for ``hr``.
-
-    Attributes:
-        hr: folder of HR images of any size, or one that holds such a folder named HR.
-        lr: folder of LR images named as the HR ones (or with x4 and the like added); null to make
-            them with the project's own bicubic kernel.
-    """
+    """Folders of a benchmark. A path alone stands for ``hr``."""
 
     hr: UserPath
+    """Folder of HR images of any size, or one with such a subfolder named HR."""
     lr: UserPath | None = None
+    """Folder of LR images, named like the HR images (x4 may be appended); null: made by MATLAB's
+    bicubic kernel."""
 
     @model_validator(mode="before")
     @classmethod
@@ -32,33 +28,28 @@ SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
 class EvaluateParameters(Section):
-    """Scoring, the comparison picture and the report.
-
-    Attributes:
-        batch_size: images enlarged at a time.
-        border: pixels left out at each side; null for as many as the scale.
-        faces_shown: test images in the comparison picture.
-        examples_shown: test images in the report, of the best, the median and the worst ones each.
-        device: auto, cpu, cuda, cuda:1, mps.
-        self_ensemble: let generators enlarge each image and its mirror image, and score the mean.
-        benchmarks: sets of images to score beside the test split, by name.
-        identity: how far faces are from the originals: auto measures it if the extra ``identity``
-            is installed, on requires it, off leaves it out.
-    """
+    """Scores, the comparison picture and the report."""
 
     batch_size: Count
-    border: Annotated[int, Field(ge=0)] | None
+    """Images that are enlarged at a time."""
+    border: NonNegativeInt | None
+    """Pixels cropped from each side before scoring; null: as many as the scale."""
     faces_shown: Count
+    """Test images in the comparison picture."""
     examples_shown: Count
-    device: str
+    """Test images in the report: this many each of the best, median and worst."""
+    device: Device
     self_ensemble: bool
+    """Score the mean over each image and its mirror image; doubles the time."""
     benchmarks: dict[SetName, BenchmarkFolders]
-    identity: Mode
+    """More sets of images to score, by name, e.g. ``evaluate.benchmarks.set5=DIR``."""
+    identity: Literal["auto", "on", "off"]
+    """Measure the identity distance of faces. auto: if the extra ``identity`` is installed."""
 
     @field_validator("identity", mode="before")
     @classmethod
     def _on_and_off_are_words(cls, identity: Any) -> Any:
-        if isinstance(identity, bool):  # what YAML makes of a plain on or off
+        if isinstance(identity, bool):  # YAML's meaning of a plain on or off
             return "on" if identity else "off"
         return identity
 
@@ -71,32 +62,29 @@ class EvaluateParameters(Section):
 
 
 class EnhanceParameters(Section):
-    """Enlarging a user's photographs.
-
-    Attributes:
-        input: a photograph, or a folder with those in it and below it.
-        output: folder for the enlarged ones.
-        model: srgan or srresnet, from the package; or a file of a generator's weights.
-        tile: side of the tiles that are enlarged at a time, in pixels of the photograph.
-        max_pixels: photographs of more pixels are refused.
-        overwrite: replace files that are there already.
-        format: of the enlarged ones: png, jpeg or webp.
-        quality: 1 to 100, of jpeg and webp.
-        strip_metadata: leave out EXIF and resolution.
-        device: auto, cpu, cuda, cuda:1, mps.
-        precision: bf16, fp32, or auto: bf16 where the hardware computes in it.
-        self_ensemble: enlarge each photograph and its mirror image, and keep the mean.
-    """
+    """Enlarging photographs, see also ``deepdepixelate enhance``."""
 
     input: UserPath | None
+    """A photograph, or a folder that is searched with its subfolders."""
     output: UserPath | None
+    """Folder for the results."""
     model: str
+    """srgan or srresnet (packaged), or a .safetensors file."""
     tile: Annotated[int, Field(ge=16)]
+    """Side of the tiles that are enlarged at a time, in input pixels. Memory grows with its
+    square."""
     max_pixels: Count
+    """Photographs with more pixels are refused."""
     overwrite: bool
+    """Replace existing files."""
     format: FormatName
-    quality: Annotated[int, Field(ge=1, le=100)]
+    """File format of the results."""
+    quality: Quality
+    """Quality of jpeg and webp."""
     strip_metadata: bool
-    device: str
+    """Do not copy EXIF and resolution."""
+    device: Device
     precision: Literal["auto", "bf16", "fp32"]
+    """auto: bf16 if the hardware supports it, else fp32."""
     self_ensemble: bool
+    """Keep the mean over each photograph and its mirror image; doubles the time."""

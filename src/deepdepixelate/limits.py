@@ -1,0 +1,15 @@
+"""Limits that the parameters and the library share. Imports no torch: commands start quickly."""
+
+from typing import Literal
+
+Scale = Literal[2, 4, 8]
+"""How many times the generators enlarge."""
+
+DISCRIMINATOR_STRIDE = 16
+"""The discriminators' strided convolutions shrink a crop by this factor."""
+
+ST_LPIPS_SIDE = 18
+"""The smallest crop that the VGG16 of shift-tolerant LPIPS takes, in pixels: its blurs reflect."""
+
+SSIM_WINDOW = 11
+"""Side of the Gaussian window of SSIM, in pixels."""
