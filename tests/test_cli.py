@@ -1,157 +1,142 @@
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
-from kedro.framework.project import configure_project
 
-from deepdepixelate.cli import PATHS, cli
-from deepdepixelate.parameters import Parameters
-
-
-@pytest.fixture
-def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What ``kedro run`` would be called with."""
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr(cli.commands["run"], "callback", lambda **each: seen.update(each))
-    return seen
+from deepdepixelate.cli import ReadableErrors, cli
+from deepdepixelate.errors import UserError
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yml"
-    path.write_text(
-        "run:\n  env: celeba\n  params: {train_gan: {updates: 7, content: mse}, celeba_dir: here}\n"
-    )
-    return path
+def command(function: Callable[[], object]) -> click.Command:
+    return ReadableErrors(name="do", callback=function)
 
 
+@pytest.fixture(autouse=True)
+def same_handlers() -> object:
+    """The command sets handlers for the rest of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_bug_met_while_an_error_was_handled_is_not_shown_as_a_mistake(hidden: bool) -> None:
+    def look_up() -> None:
+        try:
+            raise PermissionError(13, "Permission denied", "some/file")
+        except PermissionError:
+            if hidden:
+                raise KeyError("name") from None
+            raise KeyError("name")  # noqa: B904 - the bug
+
+    outcome = CliRunner().invoke(command(look_up))
+    assert isinstance(outcome.exception, KeyError)
+    assert "mend the permissions" not in outcome.output
+
+
+def test_a_mistake_is_told_through_what_was_raised_from_it() -> None:
+    def load() -> None:
+        try:
+            raise UserError("the folder is not there")
+        except UserError as error:
+            raise RuntimeError("while loading") from error
+
+    outcome = CliRunner().invoke(command(load))
+    assert outcome.exit_code == 1
+    assert outcome.output == "Error: the folder is not there\n"
+
+
+ENDS_ITSELF = """
+import os, signal, sys
+from deepdepixelate.cli import ReadableErrors
+
+class Command(ReadableErrors):
+    def clean_up(self):
+        print("cleaned up")
+
+def end():
+    os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
+    print("went on")
+
+Command(name="do", callback=end).main(args=[])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("name", "before", "code", "said"),
     [
-        ([], {"train_gan": {"updates": 7, "content": "mse"}, "celeba_dir": "here"}),
-        (
-            ["--params", "train_gan.updates=9,celeba_dir=there"],
-            {"train_gan": {"updates": 9, "content": "mse"}, "celeba_dir": "there"},
-        ),
+        ("SIGTERM", "", 128 + 15, "cleaned up"),
+        ("SIGHUP", "", 128 + 1, "cleaned up"),
+        ("SIGHUP", "trap '' HUP;", 0, "went on"),
     ],
 )
-def test_params_change_those_of_the_configuration_file_and_drop_none(
-    options: dict[str, Any], recipe: Path, given: list[str], expected: dict[str, Any]
+def test_a_signal_that_ends_a_command_lets_it_clean_up_unless_it_is_ignored(
+    tmp_path: Path, name: str, before: str, code: int, said: str
 ) -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--config", str(recipe), *given])
-    assert outcome.exit_code == 0, outcome.output
-    assert (options["env"], options["params"]) == ("celeba", expected)
-
-
-def test_params_alone_are_as_given(options: dict[str, Any]) -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--params", "train_gan.updates=9"])
-    assert outcome.exit_code == 0, outcome.output
-    assert options["params"] == {"train_gan": {"updates": 9}}
-
-
-def test_a_runner_of_many_processes_is_refused(options: dict[str, Any]) -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--runner", "ParallelRunner"])
-    assert outcome.exit_code == 1
-    assert "ParallelRunner cannot run this project" in outcome.output
-    assert not options
-
-
-def test_a_comma_in_a_value_says_what_to_write_instead() -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--params", "enhance.input=Ada, Bob"])
-    assert outcome.exit_code == 2
-    assert "--config" in outcome.output
-
-
-def test_paths_are_relative_to_the_project_wherever_one_stands(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = Path(__file__).parents[1]
-    monkeypatch.chdir(project / "tests")
-    assert CliRunner().invoke(cli, ["run"]).exit_code == 0
-    assert Path(os.getcwd()) == project  # noqa: PTH109
-    assert options
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["2024_11_26", "007", "1e3", "#1", "@home", "*", "%20", "a #b", "a: b", "[a]", "12:30", "it's"],
-)
-def test_a_path_is_taken_as_it_is_written(options: dict[str, Any], path: str) -> None:
-    outcome = CliRunner().invoke(
-        cli, ["run", "--params", f"enhance.input={path} , evaluate.benchmarks.mine = {path}"]
+    script = tmp_path / "script.py"
+    script.write_text(ENDS_ITSELF)
+    process = subprocess.run(
+        ["sh", "-c", f"{before} exec {sys.executable} {script} {name}"],
+        capture_output=True,
+        text=True,
+        # A shell that runs the tests in the background may have them ignore signals.
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
     )
-    assert outcome.exit_code == 0, outcome.output
-    assert options["params"] == {
-        "enhance": {"input": path},
-        "evaluate": {"benchmarks": {"mine": path}},
-    }
+    assert process.returncode == code, process.stderr
+    assert said in process.stdout
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("", None), ("null", None), ("~", None), ("'a b'", "a b"), ('"a"', "a")]
+    ("arguments", "names"),
+    [
+        (["enhance", "~/a.jpg", "~b.jpg", "--output=~/large"], ("photographs", "output")),
+        (["export", "~/a.onnx"], ("output",)),
+    ],
 )
-def test_a_path_may_be_none_or_in_quotes(
-    options: dict[str, Any], path: str, expected: str | None
+def test_a_tilde_that_the_shell_did_not_expand_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], names: tuple[str, ...]
 ) -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--params", f"enhance.input={path}"])
+    seen: dict[str, Any] = {}
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setattr(cli.commands[arguments[0]], "callback", lambda **each: seen.update(each))
+    outcome = CliRunner().invoke(cli, arguments)
     assert outcome.exit_code == 0, outcome.output
-    assert options["params"] == {"enhance": {"input": expected}}
+    given = [seen[name] for name in names]
+    if arguments[0] == "enhance":
+        assert given == [(Path("/home/ada/a.jpg"), Path("~b.jpg")), Path("/home/ada/large")]
+    else:
+        assert given == [Path("/home/ada/a.onnx")]
 
 
-def test_every_path_among_the_parameters_is_known() -> None:
-    schema = Parameters.model_json_schema()
-
-    def paths(part: Any, name: str) -> Iterator[str]:
-        if "$ref" in part:
-            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
-        if part.get("format") == "path":
-            yield name
-        for field, inner in part.get("properties", {}).items():
-            yield from paths(inner, f"{name}.{field}")
-        if part.get("patternProperties"):
-            for inner in part["patternProperties"].values():
-                yield from paths(inner, f"{name}.mine")
-        for inner in part.get("anyOf", []):
-            yield from paths(inner, name)
-
-    found = {name.removeprefix(".") for name in paths(schema, "")}
-    assert {"celeba_dir", "enhance.output", "evaluate.benchmarks.mine.lr"} < found
-    for name in found:
-        assert PATHS.fullmatch(name), name
-
-
-def test_numbers_are_still_numbers(options: dict[str, Any]) -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--params", "a=1_000,b=1e-4,c=yes,d=null"])
-    assert outcome.exit_code == 0, outcome.output
-    assert options["params"] == {"a": 1000, "b": 1e-4, "c": True, "d": None}
-
-
-def test_params_may_be_given_twice(options: dict[str, Any]) -> None:
-    outcome = CliRunner().invoke(
-        cli, ["run", "--params", "ingest.width=1,celeba_dir=a", "--params", "ingest.width=2"]
-    )
-    assert outcome.exit_code == 0, outcome.output
-    assert options["params"] == {"ingest": {"width": 2}, "celeba_dir": "a"}
-
-
-def test_a_value_that_is_no_yaml_is_told_without_a_traceback() -> None:
-    outcome = CliRunner().invoke(cli, ["run", "--params", "training.device=@x"])
+@pytest.mark.parametrize("megapixels", ["nan", "inf", "0", "-1"])
+def test_a_limit_on_pixels_is_a_positive_number(megapixels: str) -> None:
+    arguments = ["enhance", "a.jpg", "-o", "large", "--max-megapixels", megapixels]
+    outcome = CliRunner().invoke(cli, arguments)
     assert outcome.exit_code == 2
-    assert "'@'" in outcome.output
+    assert "is not a positive number" in outcome.output
 
 
-@pytest.mark.parametrize(
-    "option", ["--nodes", "--tags", "--from-nodes", "--to-outputs", "--from-inputs", "--namespaces"]
-)
-def test_a_part_of_a_pipeline_that_is_not_there_is_told(
-    options: dict[str, Any], option: str
-) -> None:
-    configure_project("deepdepixelate")
-    outcome = CliRunner().invoke(cli, ["run", "--pipeline", "ingest", option, "nowhere"])
-    assert outcome.exit_code == 1
-    assert outcome.output.startswith("Error: Pipeline")
-    assert "The nodes are ingest.store_faces" in outcome.output
-    assert not options
+def test_a_host_that_cannot_be_resolved_is_reported() -> None:
+    outcome = CliRunner().invoke(cli, ["demo", "--host", "nosuch.invalid", "--no-browser"])
+    assert outcome.exit_code == 2
+    assert "nosuch.invalid" in outcome.output
+
+
+def test_help_imports_neither_kedro_nor_torch() -> None:
+    code = (
+        "import sys; from deepdepixelate.cli import cli; cli(['--help'], standalone_mode=False);"
+        "assert sys.modules.keys().isdisjoint(['kedro', 'torch', 'numpy', 'gradio', 'mlflow'])"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+    for name in ("demo", "enhance", "export", "run", "worker"):
+        assert f"\n  {name} " in outcome.stdout

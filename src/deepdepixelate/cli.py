@@ -1,157 +1,261 @@
-"""The project's part of the ``kedro`` command: ``kedro run`` whose errors a user can read."""
+"""The commands of ``deepdepixelate``; Kedro adds them, ``run`` above all, to ``kedro``.
 
+Kedro, torch and gradio are imported by the commands that need them, so that ``--help`` is quick.
+"""
+
+import math
 import os
-import re
-from collections.abc import Mapping
-from functools import partial
+import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from signal import Signals
+from types import FrameType
+from typing import Any, get_args
 
 import click
-from kedro.config import MissingConfigException
-from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params
-from kedro.pipeline import Pipeline
-from kedro.utils import find_kedro_project
-from omegaconf import OmegaConf
-from yaml import YAMLError
 
-from deepdepixelate.commands import commands
-from deepdepixelate.console import ReadableErrors
+from deepdepixelate.errors import UserError, explained
+from deepdepixelate.photographs import MEGAPIXELS, QUALITY, TILE, FormatName
+from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
 
 
-@click.group(name="deepdepixelate")
-def cli() -> None:
-    """Commands of DeepDepixelate."""
-
-
-class _KedroRun(ReadableErrors):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            if "must contain a key and a value" not in error.message:
-                raise
-            raise click.UsageError(
-                f"{error.message} Commas separate parameters: a list, or a path with a comma, goes "
-                "into a file that --config names, as in conf/recipe.yml.",
-                ctx,
-            ) from error
+class ReadableErrors(click.Command):
+    """Shows an error that a user can fix as one message; a bug keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        if (project := find_kedro_project(Path.cwd())) is not None:
-            os.chdir(project)  # paths are relative to it, as those of the catalogue are
-        _check_pipeline_names(ctx.params)
-        _check_selection(ctx.params)
-        _check_runner(ctx.params)
-        _add_params_of_the_file(ctx)
-        return super().invoke(ctx)
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = Signals.__members__.get(name)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _raise_stopped)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            number = interruption.number if isinstance(interruption, _Stopped) else Signals.SIGINT
+            self.clean_up()
+            click.echo(f"Stopped by {number.name}. Run the same command again.", err=True)
+            raise SystemExit(128 + number) from None
+        except Exception as error:
+            for cause in _causes(error):
+                if message := self.explain(cause):
+                    click.ClickException(message).show()
+                    raise SystemExit(getattr(cause, "exit_code", 1)) from error
+            raise
 
     def explain(self, error: BaseException) -> str | None:
-        return str(error) if isinstance(error, MissingConfigException) else super().explain(error)
+        """The message for an error that a user can fix; None for a bug."""
+        return explained(error)
 
     def clean_up(self) -> None:
-        """End the MLflow run as KILLED: MLflow would call it FINISHED, or leave it RUNNING."""
-        import mlflow
-
-        from deepdepixelate.tracking.outbox import OUTBOX
-
-        if (run := mlflow.active_run()) is not None:
-            OUTBOX.conclude(run.info.run_id, partial(mlflow.end_run, "KILLED"))
+        """Called when the command is stopped by a signal."""
 
 
-PATHS = re.compile(
-    r"celeba_dir|enhance\.(input|output|model)|pretrain\.start_from|train_gan\.vgg_weights"
-    r"|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP. By default, they would end the process without ``finally`` blocks."""
+
+    def __init__(self, number: Signals) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> None:
+    raise _Stopped(Signals(number))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and its causes (``raise … from``), without errors that were only being handled."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+class _UserPath(click.Path):
+    """Expands ``~`` also where the shell does not: in quotes, and in ``--output=~/faces``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(str(super().convert(os.path.expanduser(value), param, ctx)))  # noqa: PTH111
+
+
+def _as_pixels(ctx: click.Context, option: click.Parameter, megapixels: float) -> int:
+    if not 0 < megapixels < math.inf:
+        raise click.BadParameter(f"{megapixels} is not a positive number", ctx, option)
+    return int(megapixels * 1e6)
+
+
+def _resolvable(ctx: click.Context, option: click.Parameter, host: str) -> str:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise click.BadParameter(f"{host}: {error.strerror or error}", ctx, option) from error
+    return host
+
+
+def _max_megapixels(default: float, text: str) -> Any:
+    names = ("--max-megapixels", "max_pixels")
+    return click.option(*names, default=default, show_default=True, callback=_as_pixels, help=text)
+
+
+MODEL = "srgan, srresnet or a .safetensors file."
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
 )
-"""Names of parameters that are paths."""
+tile_option = click.option(
+    "--tile", default=TILE, show_default=True, type=click.IntRange(min=16), help="Side of tiles."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing files.")
 
 
-class _Params(click.Option):
-    """``--params``, any number of times."""
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        of_the_file = isinstance(value, Mapping)  # that --config names
-        return value if of_the_file else super().type_cast_value(ctx, value)
+class _Commands(click.Group):
+    command_class = ReadableErrors
 
 
-def _read_params(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return value
-    items = [_as_written(item) for item in ",".join(value or ()).split(",")]
-    try:
-        return _split_params(ctx, option, ",".join(filter(None, items)))
-    except YAMLError as error:
-        raise click.BadParameter(f"{error} Put the value in quotes.", ctx, option) from error
+@click.group(name="deepdepixelate", cls=_Commands)
+def cli() -> None:
+    """Enlarge photographs of faces, and train the networks that do it."""
 
 
-def _as_written(item: str) -> str:
-    """Quote a path: 2024_11_26, 007, #1 and @home mean something else in YAML."""
-    name, _, path = (part.strip() for part in item.partition("="))
-    if not PATHS.fullmatch(name) or path in ("", "null", "~") or path[0] in "'\"":
-        return item
-    return f"{name}='{path.replace(chr(39), 2 * chr(39))}'"
+@cli.command()
+@click.argument("photographs", nargs=-1, required=True, type=_UserPath())
+@click.option("-o", "--output", required=True, type=_UserPath(), help="Folder for the results.")
+@click.option("--model", default="srgan", show_default=True, help=MODEL)
+@overwrite_option
+@click.option(
+    "--format", "form", default="png", show_default=True, type=click.Choice(get_args(FormatName))
+)
+@click.option("--quality", default=QUALITY, show_default=True, type=click.IntRange(1, 100))
+@click.option("--strip-metadata", is_flag=True, help="Do not copy EXIF and resolution.")
+@click.option("--self-ensemble", is_flag=True, help="Mean over the mirror image; twice the time.")
+@tile_option
+@_max_megapixels(MEGAPIXELS, "Refuse larger photographs.")
+@device_option
+@click.option(
+    "--precision", default="auto", show_default=True, type=click.Choice(["auto", "bf16", "fp32"])
+)
+def enhance(
+    photographs: tuple[Path, ...],
+    output: Path,
+    model: str,
+    overwrite: bool,
+    form: FormatName,
+    quality: int,
+    strip_metadata: bool,
+    self_ensemble: bool,
+    tile: int,
+    max_pixels: int,
+    device: str,
+    precision: str,
+) -> None:
+    """Enlarge PHOTOGRAPHS (files, or folders with their subfolders); needs no project.
 
-
-def _check_runner(options: dict[str, Any]) -> None:
-    """Refuse what Kedro fails at later: datasets of MLflow do not go to other processes."""
-    if "ParallelRunner" in (options["runner"] or ""):
-        raise click.ClickException(
-            "ParallelRunner cannot run this project: MLflow's record does not reach other "
-            "processes. Leave --runner out: a training uses all cores, or GPUs, by itself."
-        )
-
-
-def _add_params_of_the_file(ctx: click.Context) -> None:
-    """Let ``--params`` change those of ``--config``: Kedro would drop the file's altogether."""
-    of_the_file = (ctx.default_map or {}).get("params")
-    if of_the_file and ctx.params["params"] is not of_the_file:
-        merged = OmegaConf.merge(of_the_file, ctx.params["params"])
-        ctx.params["params"] = OmegaConf.to_container(merged)
-
-
-def _check_pipeline_names(options: dict[str, Any]) -> None:
-    from kedro.framework.project import pipelines
-
-    asked = [name for name in (options["pipeline"], *(options["pipelines"] or ())) if name]
-    for name in asked:
-        if name not in pipelines:
-            known = ", ".join(sorted(set(pipelines) - {"__default__"}))
-            raise click.ClickException(f"there is no pipeline {name}; there are {known}.")
-
-
-_SELECTING = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
-
-
-def _check_selection(options: dict[str, Any]) -> None:
-    """Name what is not in the pipeline: Kedro's own message ends a traceback."""
-    from kedro.framework.project import pipelines
-
-    selection = {name: options[name] for name in _SELECTING if options[name]}
-    if options["namespaces"]:
-        selection["node_namespaces"] = options["namespaces"]
-    if not selection:
-        return
-    asked = options["pipelines"] or [options["pipeline"] or "__default__"]
-    chosen = sum((pipelines[name] for name in asked), Pipeline([]))
-    try:
-        chosen.filter(**selection)
-    except ValueError as error:
-        nodes = ", ".join(node.name for node in chosen.nodes)
-        raise click.ClickException(f"{error} The nodes are {nodes}.") from error
-
-
-@cli.command(cls=ReadableErrors)
-@click.option("--rendezvous", required=True, help="HOST:PORT of training.rendezvous.")
-@click.option("--devices", type=click.IntRange(min=1), help="Processes; by default one a GPU.")
-@click.option("--hosts", default=2, show_default=True, help="As training.hosts.")
-@click.option("--max-restarts", default=3, show_default=True, help="As training.max_restarts.")
-def worker(rendezvous: str, devices: int | None, hosts: int, max_restarts: int) -> None:
-    """Train along with the host that runs `kedro run`, until its training is done.
-
-    All hosts need the project's folder at the same path (a shared file system), the same
-    installation and as many processes each.
+    An enlarged face is a plausible face, not evidence of anybody's identity.
     """
+    from deepdepixelate.models.pretrained import find_generator, label_of
+    from deepdepixelate.photographs.enhance import conclude, enhance_files
+    from deepdepixelate.photographs.enhancer import Enhancer
+    from deepdepixelate.photographs.finding import find_photographs
+    from deepdepixelate.photographs.saving import FileFormat
+
+    found = find_photographs(photographs, output)
+    enhancer = Enhancer(
+        find_generator(model),
+        device=device,
+        precision=precision,
+        tile=tile,
+        self_ensemble=self_ensemble,
+    )
+    outcome = enhance_files(
+        found,
+        output,
+        enhancer,
+        label=label_of(model),
+        max_pixels=max_pixels,
+        form=FileFormat(form, quality, metadata=not strip_metadata),
+        overwrite=overwrite,
+    )
+    if message := conclude(outcome):
+        click.echo(message, err=True)
+
+
+@cli.command()
+@click.argument("output", type=_UserPath(dir_okay=False))
+@click.option("--format", type=click.Choice(["onnx"]), default="onnx", expose_value=False)
+@click.option("--model", default="srgan", show_default=True, help=MODEL)
+@overwrite_option
+def export(output: Path, model: str, overwrite: bool) -> None:
+    """Write a generator to OUTPUT in the ONNX format, for other runtimes."""
+    from deepdepixelate.models.export import export_onnx
+    from deepdepixelate.models.pretrained import find_generator
+
+    try:
+        if output.exists() and not overwrite:
+            raise UserError(f"{output} exists; --overwrite replaces it.")
+        export_onnx(find_generator(model), output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror or error}.") from error
+    click.echo(output)
+
+
+@cli.command()
+@click.option("--model", "models", multiple=True, help=f"{MODEL} May be repeated.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_resolvable,
+    help="Address of the page.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: a free port from 7860 on.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+@_max_megapixels(ZOOM_MEGAPIXELS, "Size limit of the selected box.")
+@tile_option
+@device_option
+def demo(
+    models: tuple[str, ...],
+    host: str,
+    port: int | None,
+    browser: bool,
+    max_pixels: int,
+    tile: int,
+    device: str,
+) -> None:
+    """Serve a web page to zoom into photographs and enhance them, until Ctrl-C.
+
+    Works offline. Only this computer can open the page, unless --host is changed.
+    """
+    from threading import Event
+
+    from deepdepixelate.models.pretrained import NAMES
+    from deepdepixelate.photographs.demo.page import serving
+
+    with serving(
+        host=host,
+        port=port,
+        models=models or NAMES,
+        device=device,
+        tile=tile,
+        max_pixels=max_pixels,
+        open_browser=browser,
+    ) as address:
+        click.echo(f"Zoom and enhance: {address} (stop with Ctrl-C)")
+        if host not in ("localhost", "::1") and not host.startswith("127."):
+            click.echo("Everybody who can reach this address can use the page.", err=True)
+        Event().wait()
+
+
+@cli.command()
+@click.option("--rendezvous", required=True, help="HOST:PORT of training.rendezvous.")
+@click.option(
+    "--devices", type=click.IntRange(min=1), help="Number of processes. Default: one per GPU."
+)
+@click.option("--hosts", default=2, show_default=True, help="Same as training.hosts.")
+@click.option("--max-restarts", default=3, show_default=True, help="Same as training.max_restarts.")
+def worker(rendezvous: str, devices: int | None, hosts: int, max_restarts: int) -> None:
+    """Join the training that `kedro run` started on another host, until it is finished.
+
+    All hosts need the project folder at the same path (a shared file system), the same
+    installation and the same number of processes.
+    """
+    load_settings()
     import torch
 
     from deepdepixelate.training.launch import join
@@ -159,19 +263,21 @@ def worker(rendezvous: str, devices: int | None, hosts: int, max_restarts: int) 
     join(rendezvous, devices or max(1, torch.cuda.device_count()), hosts, max_restarts)
 
 
-cli.add_command(
-    _KedroRun(
-        name="run",
-        callback=kedro_run.callback,
-        params=[
-            _Params(["--params"], multiple=True, help=option.help, callback=_read_params)
-            if isinstance(option, click.Option) and option.name == "params"
-            else option
-            for option in kedro_run.params
-        ],
-        help=kedro_run.help,
-        context_settings=kedro_run.context_settings,
-    )
-)
-for command in commands.commands.values():
-    cli.add_command(command)
+def load_settings() -> None:
+    """Load the settings and the logging of the Kedro project, unless ``kedro`` has done so."""
+    from kedro.framework import project
+
+    if project.PACKAGE_NAME is None:
+        project.configure_project("deepdepixelate")
+
+
+class _Run(click.Command):
+    """``kedro run``. Importing Kedro takes long and prints a line, so it waits until the run."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        from deepdepixelate.run_command import run
+
+        return run.make_context(*args, **kwargs)
+
+
+cli.add_command(_Run("run", help="Run the pipeline."))

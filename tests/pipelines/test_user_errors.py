@@ -1,4 +1,4 @@
-"""Mistakes of a person's, told in one message before anything is done."""
+"""Mistakes of a user, reported in one message before anything is done."""
 
 import os
 import zipfile
@@ -110,7 +110,7 @@ def test_bad_settings_of_the_evaluation_are_named_at_once(project: Project) -> N
 
 def test_unknown_pipeline_and_environment_are_named(project: Project) -> None:
     project.kedro("run", "--pipeline", "trian_gan").assert_readable_error(
-        "no pipeline trian_gan",
+        "unknown pipeline trian_gan",
         "degrade, enhance, evaluate, evaluate_packaged, ingest, pretrain, train_gan",
     )
     project.kedro("run", "--env", "celebb").assert_readable_error("conf/celebb")
