@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,13 @@ def test_a_part_of_a_pipeline_that_does_not_exist_is_reported(
     assert outcome.output.startswith("Error: Pipeline")
     assert "The nodes are ingest.store_faces" in outcome.output
     assert not options
+
+
+def test_torch_is_not_imported_before_a_node_needs_it() -> None:
+    code = (
+        "import sys; from deepdepixelate import settings, pipeline_registry;"
+        "pipeline_registry.register_pipelines(); import deepdepixelate.tracking.record;"
+        "assert 'torch' not in sys.modules"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr

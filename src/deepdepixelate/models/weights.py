@@ -9,16 +9,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write
-from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+
+if TYPE_CHECKING:  # torch is imported by the functions: Kedro imports this module at each start
+    from torch import Tensor
+
+    from deepdepixelate.models.generator import Generator
 
 Kind = Literal["generator", "discriminator"]
 
@@ -36,7 +38,7 @@ class Weights:
 
     kind: Kind
     architecture: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, "Tensor"]
     provenance: Mapping[str, Any]
 
     @property
@@ -45,7 +47,7 @@ class Weights:
         return digest(self.tensors)
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, "Tensor"]) -> str:
     """SHA-256 over the names and bytes of tensors, wherever they are."""
     hashed = hashlib.sha256()
     for name in sorted(tensors):
@@ -56,6 +58,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Write weights and their header, atomically."""
+    from safetensors.torch import save
+
     tensors = {name: tensor.contiguous() for name, tensor in weights.tensors.items()}
     metadata = {
         "kind": weights.kind,
@@ -98,7 +102,7 @@ def load_weights(path: Path) -> Weights:
     return weights
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+def check_finite(tensors: Mapping[str, "Tensor"], what: str) -> None:
     """Check that tensors hold finite numbers only.
 
     Args:
@@ -115,12 +119,14 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def build_generator(weights: Weights) -> Generator:
+def build_generator(weights: Weights) -> "Generator":
     """A generator in evaluation mode with these weights.
 
     Raises:
         UserError: they are not a generator's, or do not fit the architecture that they name.
     """
+    from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+
     if weights.kind != "generator":
         raise UserError(f"the weights are a {weights.kind}'s: a generator's are needed.")
     try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlflow
 from mlflow.entities import Metric
@@ -17,10 +17,11 @@ from mlflow.exceptions import MlflowException
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainingParameters
 from deepdepixelate.tracking.outbox import OUTBOX
-from deepdepixelate.training import launch
-from deepdepixelate.training.loop import Log
-from deepdepixelate.training.ranks import Ranks
-from deepdepixelate.training.resuming import TrackedRun
+
+if TYPE_CHECKING:  # these import torch, which the hooks of a run without training do not need
+    from deepdepixelate.training.loop import Log
+    from deepdepixelate.training.ranks import Ranks
+    from deepdepixelate.training.resuming import TrackedRun
 
 Result = TypeVar("Result")
 
@@ -43,6 +44,8 @@ class StageRecord:
             run_id: the MLflow run.
             last_step: what this run holds already, after a restart: not logged again.
         """
+        from deepdepixelate.training.resuming import TrackedRun
+
         self._stage = stage
         self._client = mlflow.MlflowClient()
         self._last_step = last_step
@@ -101,7 +104,7 @@ def active_record(stage: str) -> StageRecord:
 @contextmanager
 def open_record(
     tracking_uri: str, stage: str, run_id: str | None
-) -> Iterator[tuple[Log, TrackedRun]]:
+) -> Iterator[tuple["Log", "TrackedRun"]]:
     """The same record in another process, where it may go on after a restart."""
     mlflow.set_tracking_uri(tracking_uri)
     last_step = 0
@@ -118,10 +121,12 @@ def open_record(
 
 def train(
     stage: str,
-    training: Callable[[Log, TrackedRun, Ranks], Result],
+    training: Callable[["Log", "TrackedRun", "Ranks"], Result],
     settings: TrainingParameters,
 ) -> tuple[Result, StageRecord]:
     """Run a training where its settings say, on the record of the active MLflow run."""
+    from deepdepixelate.training import launch
+
     record = active_record(stage)
     opener = partial(open_record, mlflow.get_tracking_uri(), stage, record.run.run_id)
     job = launch.Job(training, opener, settings.sync_batch_norm)

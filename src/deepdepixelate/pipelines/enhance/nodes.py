@@ -1,14 +1,12 @@
-"""Nodes of the stage ``enhance``."""
+"""Nodes of the stage ``enhance``.
+
+They import torch when they run: Kedro imports this module at every start.
+"""
 
 import logging
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.models.pretrained import find_generator, label_of
 from deepdepixelate.parameters import EnhanceParameters
-from deepdepixelate.photographs.enhance import conclude, enhance_files, printable
-from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.finding import find_photographs
-from deepdepixelate.photographs.saving import FileFormat
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +22,12 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
             "say what to enlarge and where to put it: --params "
             '"enhance.input=DIR_OR_FILE,enhance.output=DIR".'
         )
+    from deepdepixelate.models.pretrained import find_generator, label_of
+    from deepdepixelate.photographs.enhance import conclude, enhance_files, printable
+    from deepdepixelate.photographs.enhancer import Enhancer
+    from deepdepixelate.photographs.finding import find_photographs
+    from deepdepixelate.photographs.saving import FileFormat
+
     found = find_photographs([parameters.input], parameters.output)
     enhancer = Enhancer(
         find_generator(parameters.model),

@@ -1,21 +1,20 @@
-"""Nodes of the stage ``evaluate``."""
+"""Nodes of the stage ``evaluate``.
+
+They import torch when they run: Kedro imports this module at every start.
+"""
 
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL import Image
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
-from deepdepixelate.evaluation import comparison, scoring, statistics
-from deepdepixelate.evaluation.benchmarks import Benchmark
-from deepdepixelate.evaluation.protocol import describe_protocol
-from deepdepixelate.metrics.identity import find_identity
-from deepdepixelate.metrics.st_lpips import STLPIPS
-from deepdepixelate.models.device import choose_compute
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import EvaluateParameters
-from deepdepixelate.tracking import record as tracking
+
+if TYPE_CHECKING:
+    from deepdepixelate.evaluation.scoring import Enlarger
 
 
 def score_images(
@@ -31,6 +30,12 @@ def score_images(
         The figures, one row per image and model; mean power spectra; and how the scoring went: what
         was skipped and why, where it ran, how long it took, and whether faces were recognised.
     """
+    from deepdepixelate.evaluation import scoring
+    from deepdepixelate.evaluation.benchmarks import Benchmark
+    from deepdepixelate.metrics.identity import find_identity
+    from deepdepixelate.metrics.st_lpips import STLPIPS
+    from deepdepixelate.models.device import choose_compute
+
     start = perf_counter()
     test = ImagePairs(hr_test, lr_test)
     models = _models(test, srresnet, srgan, parameters)
@@ -67,6 +72,10 @@ def summarise_scores(
     parameters: EvaluateParameters,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
     """The evaluation (protocol, provenance, averages), and its averages as MLflow metrics."""
+    from deepdepixelate.evaluation import statistics
+    from deepdepixelate.evaluation.protocol import describe_protocol
+    from deepdepixelate.tracking import record as tracking
+
     sets = statistics.summarise(scores, lr_test.manifest.details["scale"])
     for name, skipped in course["skipped"].items():
         sets[name]["skipped"] = skipped
@@ -102,6 +111,8 @@ def draw_comparison(
     parameters: EvaluateParameters,
 ) -> Image.Image:
     """LR, bicubic, SRResNet, SRGAN and HR side by side, one row per test face."""
+    from deepdepixelate.evaluation import comparison
+
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
     return comparison.draw(pairs, models, scores, faces=parameters.faces_shown)
@@ -120,9 +131,7 @@ def write_report(
     parameters: EvaluateParameters,
 ) -> str:
     """The evaluation as one HTML page that opens without a network."""
-    from deepdepixelate.evaluation import (
-        report,  # matplotlib takes its time; only here is it needed
-    )
+    from deepdepixelate.evaluation import report
 
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
@@ -145,7 +154,9 @@ def write_report(
 
 def _models(
     pairs: ImagePairs, srresnet: Weights, srgan: Weights, parameters: EvaluateParameters
-) -> dict[str, scoring.Enlarger]:
+) -> dict[str, "Enlarger"]:
+    from deepdepixelate.evaluation import scoring
+
     return scoring.enlargers(
         {"srresnet": srresnet, "srgan": srgan},
         scale=pairs.scale,

@@ -1,9 +1,10 @@
-"""Nodes of the stage ``ingest``."""
+"""Nodes of the stage ``ingest``.
+
+They import torch when they run: Kedro imports this module at every start.
+"""
 
 from typing import Any
 
-from deepdepixelate.data import ingest as ingestion
-from deepdepixelate.data.ingest import FaceGeometry
 from deepdepixelate.data.shards import ImageStream, ShardedImages
 from deepdepixelate.data.sources import FaceSource
 from deepdepixelate.parameters import IngestParameters
@@ -13,7 +14,9 @@ def store_faces(
     faces: FaceSource, parameters: IngestParameters
 ) -> tuple[ImageStream, ImageStream, ImageStream]:
     """Decode, check and crop the faces of each split: train, val and test, written as read."""
-    geometry = FaceGeometry(
+    from deepdepixelate.data import ingest as ingestion
+
+    geometry = ingestion.FaceGeometry(
         parameters.width, parameters.height, parameters.crop_width, parameters.crop_height
     )
     streams = ingestion.ingest(
@@ -29,4 +32,6 @@ def report_on_faces(
     train: ShardedImages, val: ShardedImages, test: ShardedImages
 ) -> dict[str, Any]:
     """Count what was stored, is missing, was rejected, or is in more than one split."""
+    from deepdepixelate.data import ingest as ingestion
+
     return ingestion.report({"train": train, "val": val, "test": test})

@@ -1,4 +1,7 @@
-"""Nodes of the stage ``pretrain``."""
+"""Nodes of the stage ``pretrain``.
+
+They import torch when they run: Kedro imports this module at every start.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
-from deepdepixelate.evaluation import curves_figure
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import PretrainParameters, TrainingParameters
-from deepdepixelate.tracking import record as tracking
-from deepdepixelate.training import runs
-from deepdepixelate.training.stage import TrainingData
 
 
 def train_srresnet(
@@ -25,6 +24,10 @@ def train_srresnet(
     training: TrainingParameters,
 ) -> tuple[Weights, pd.DataFrame]:
     """Train SRResNet; its weights and the history of the training, one row per logged point."""
+    from deepdepixelate.tracking import record as tracking
+    from deepdepixelate.training import runs
+    from deepdepixelate.training.stage import TrainingData
+
     data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.pretrain, data, parameters, training)
     (weights, history), record = tracking.train("pretrain", job, training)
@@ -33,4 +36,6 @@ def train_srresnet(
 
 def plot_curves(history: pd.DataFrame) -> go.Figure:
     """The training's curves: validation PSNR and loss over the updates."""
+    from deepdepixelate.evaluation import curves_figure
+
     return curves_figure.draw(history, "SRResNet: pretraining")

@@ -1,4 +1,7 @@
-"""Nodes of the stage ``train_gan``."""
+"""Nodes of the stage ``train_gan``.
+
+They import torch when they run: Kedro imports this module at every start.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
-from deepdepixelate.evaluation import curves_figure
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainGanParameters, TrainingParameters
-from deepdepixelate.tracking import record as tracking
-from deepdepixelate.training import runs
-from deepdepixelate.training.stage import TrainingData
 
 
 def train_srgan(
@@ -26,6 +25,10 @@ def train_srgan(
     training: TrainingParameters,
 ) -> tuple[Weights, Weights, pd.DataFrame]:
     """Train SRGAN from SRResNet; generator, discriminator and history, one row per logged point."""
+    from deepdepixelate.tracking import record as tracking
+    from deepdepixelate.training import runs
+    from deepdepixelate.training.stage import TrainingData
+
     data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(runs.train_gan, data, srresnet, parameters, training)
     (generator, discriminator, history), record = tracking.train("train_gan", job, training)
@@ -34,4 +37,6 @@ def train_srgan(
 
 def plot_curves(history: pd.DataFrame) -> go.Figure:
     """The training's curves: validation PSNR and losses over the updates."""
+    from deepdepixelate.evaluation import curves_figure
+
     return curves_figure.draw(history, "SRGAN: adversarial training")
