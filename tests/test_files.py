@@ -98,15 +98,15 @@ def test_a_folder_that_is_not_there_cannot_be_synced(tmp_path: Path) -> None:
 def test_what_stands_where_a_folder_should_be_is_named(tmp_path: Path, below: str) -> None:
     data = tmp_path / "data"
     data.symlink_to(tmp_path / "disk")
-    with pytest.raises(UserError, match="link that leads nowhere") as raised:
+    with pytest.raises(UserError, match="but a broken link") as raised:
         make_folder(data / below)
-    assert str(raised.value).startswith(f"{data} is no folder")
+    assert str(raised.value).startswith(f"{data} is not a folder")
     (tmp_path / "disk").write_text("a file")
     data.unlink()
     data.write_text("a file")
     with pytest.raises(UserError, match="but a file") as raised:
         make_folder(data / below)
-    assert str(raised.value).startswith(f"{data} is no folder")
+    assert str(raised.value).startswith(f"{data} is not a folder")
     data.unlink()
     make_folder(data / below)
     assert (data / below).is_dir()

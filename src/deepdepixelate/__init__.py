@@ -1,8 +1,7 @@
-"""DeepDepixelate: from the CelebA archive to a trained and scored 4x super-resolution GAN."""
+"""DeepDepixelate: train and evaluate a 4x super-resolution GAN for faces, or use a trained one."""
 
-from typing import TYPE_CHECKING
-
-from deepdepixelate.lazy import importing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
@@ -13,15 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["Enhancer", "downscale", "psnr_y", "ssim_y", "st_lpips", "upscale"]
 __version__ = "0.1.0"
 
-# torch and scikit-image come along only with what needs them: --help is quick.
-__getattr__ = importing(
-    __name__,
-    {
-        "Enhancer": "deepdepixelate.photographs.enhancer",
-        "downscale": "deepdepixelate.data.resize",
-        "psnr_y": "deepdepixelate.metrics.pixels",
-        "ssim_y": "deepdepixelate.metrics.pixels",
-        "st_lpips": "deepdepixelate.metrics.st_lpips",
-        "upscale": "deepdepixelate.data.resize",
-    },
-)
+_MODULES = {
+    "Enhancer": "photographs.enhancer",
+    "downscale": "data.resize",
+    "psnr_y": "metrics.pixels",
+    "ssim_y": "metrics.pixels",
+    "st_lpips": "metrics.st_lpips",
+    "upscale": "data.resize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use (PEP 562): torch would slow down every command."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

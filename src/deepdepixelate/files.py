@@ -1,8 +1,9 @@
-"""Files that are either whole or not there, and paths as people write them."""
+"""Atomic writes, paths as users write them, and files of other installed packages."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -11,38 +12,38 @@ from deepdepixelate.errors import UserError
 
 
 def user_path(written: object) -> Path:
-    """The path that a setting means: ``~`` and ``$HOME`` are looked up, as a shell does."""
-    # Path.expanduser raises where ~name is a file, and nobody's home.
+    """A path with ``~`` and ``$NAME`` expanded, as a shell does."""
+    # Path.expanduser raises an error if ~name is a file and not a user.
     return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are missing.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
-        UserError: one of them is a file, or a link that leads nowhere.
+        UserError: one of them is a file or a broken link.
         OSError: see ``Path.mkdir``.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         there = next(place for place in (path, *path.parents) if os.path.lexists(place))
-        kind, remedy = "a file", "Move it away, or name another folder."
+        kind, remedy = "a file", "Move it, or choose another folder."
         if there.is_symlink():
-            kind, remedy = "a link that leads nowhere", "Make, or mount, what it leads to."
-        raise UserError(f"{there} is no folder but {kind}. {remedy}") from error
+            kind, remedy = "a broken link", "Create or mount its target."
+        raise UserError(f"{there} is not a folder but {kind}. {remedy}") from error
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write in binary that takes its name only when it is complete and on the disk.
+    """Open a binary file for writing that appears at ``path`` only when it is complete.
 
-    The bytes go to a temporary file in the same folder (made if missing), which is flushed, synced
-    and renamed over ``path`` at the end of the ``with`` block; if the block fails, the temporary
-    file is removed and what was at ``path`` stays as it was.
+    The bytes go to a temporary file in the same folder (made if missing). At the end of the
+    ``with`` block, it is flushed, synced to disk and renamed to ``path``. If the block fails, the
+    temporary file is removed and an existing file at ``path`` stays as it was.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{uuid4().hex}.tmp")  # short, however long the name is
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # short: path may have the longest name
     try:
         with temporary.open("wb") as file:
             yield file
@@ -56,7 +57,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Put renames and removals in a folder on the disk, where the system can (POSIX)."""
+    """Sync renames and removals in a folder to disk; POSIX only."""
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)
@@ -64,3 +65,30 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def find_file(distribution: str, name: str, *, install: str) -> Path:
+    """Path of a file of an installed distribution, such as weights. Its code is not imported.
+
+    Args:
+        distribution: its name for pip.
+        name: path of the file inside the distribution, with forward slashes.
+        install: how to install the distribution, for the message.
+
+    Raises:
+        UserError: the distribution is not installed, or the file is missing.
+    """
+    try:
+        listed = files(distribution) or []
+    except PackageNotFoundError:
+        raise UserError(f"the package {distribution} is not installed: {install}") from None
+    for each in listed:
+        path = Path(str(each.locate()))
+        if each.as_posix() == name and path.is_file():
+            return path
+    raise UserError(f"the package {distribution} lacks its file {name}: {reinstall(distribution)}")
+
+
+def reinstall(distribution: str) -> str:
+    """The command that reinstalls a distribution, for messages."""
+    return f"pip install --force-reinstall --no-deps {distribution}"

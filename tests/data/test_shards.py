@@ -288,7 +288,7 @@ def test_after_a_full_disk_the_same_folder_can_be_written(tmp_path: Path) -> Non
 @pytest.mark.parametrize("where", ["hr", "hr/train"])
 def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path, where: str) -> None:
     (tmp_path / "hr").write_text("a file")
-    with pytest.raises(UserError, match="is no folder but a file"):
+    with pytest.raises(UserError, match="is not a folder but a file"):
         write(tmp_path / where, make_pixels(3))
     assert (tmp_path / "hr").read_text() == "a file"
 

@@ -248,7 +248,7 @@ def test_colour_profile_reaches_the_file(
 
 
 def test_an_output_that_is_a_file_is_refused(photographs: Path, enhancer: Enhancer) -> None:
-    with pytest.raises(UserError, match="is no folder but a file"):
+    with pytest.raises(UserError, match="is not a folder but a file"):
         enhance([photographs], photographs / "a.png", enhancer)
 
 

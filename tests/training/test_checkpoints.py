@@ -161,7 +161,7 @@ def test_saved_checkpoint_outlives_damaged_ones_of_later_updates(store: Checkpoi
 def test_unwritable_checkpoint_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     store = CheckpointStore(tmp_path / "file", SETTINGS)
-    with pytest.raises(UserError, match=r"file is no folder but a file\. Move it away"):
+    with pytest.raises(UserError, match=r"file is not a folder but a file\. Move it"):
         store.save(Checkpoint(3, state(3)))
 
 

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepdepixelate.distributions import find_file, reinstall
 from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import find_file, reinstall
 
 Mode = Literal["auto", "on", "off"]
 

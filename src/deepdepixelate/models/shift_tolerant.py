@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from deepdepixelate.distributions import find_file, reinstall
 from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import find_file, reinstall
 from deepdepixelate.limits import ST_LPIPS_SIDE
 
 Trunk = Literal["alex", "vgg"]
