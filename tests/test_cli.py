@@ -28,7 +28,7 @@ def same_handlers() -> object:
 
 
 @pytest.mark.parametrize("hidden", [True, False])
-def test_a_bug_met_while_an_error_was_handled_is_not_shown_as_a_mistake(hidden: bool) -> None:
+def test_a_bug_while_an_error_was_handled_keeps_its_traceback(hidden: bool) -> None:
     def look_up() -> None:
         try:
             raise PermissionError(13, "Permission denied", "some/file")
@@ -39,10 +39,10 @@ def test_a_bug_met_while_an_error_was_handled_is_not_shown_as_a_mistake(hidden: 
 
     outcome = CliRunner().invoke(command(look_up))
     assert isinstance(outcome.exception, KeyError)
-    assert "mend the permissions" not in outcome.output
+    assert "correct the permissions" not in outcome.output
 
 
-def test_a_mistake_is_told_through_what_was_raised_from_it() -> None:
+def test_a_user_error_is_shown_if_it_is_the_cause() -> None:
     def load() -> None:
         try:
             raise UserError("the folder is not there")

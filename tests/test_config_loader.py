@@ -42,7 +42,7 @@ def loader(conf: Path, env: str | None, **params: Any) -> ProjectConfigLoader:
     )
 
 
-def test_a_users_own_settings_come_after_those_of_any_environment(conf: Path) -> None:
+def test_conf_local_overrides_any_environment(conf: Path) -> None:
     settings = loader(conf, "celeba")
     assert settings["parameters"] == {"training": {"seed": 1, "device": "cuda:1"}, "updates": 9}
     assert settings["catalog"] == {
@@ -52,19 +52,19 @@ def test_a_users_own_settings_come_after_those_of_any_environment(conf: Path) ->
     assert settings["credentials"] == {"server": {"token": "secret"}}
 
 
-def test_what_a_run_is_told_comes_last(conf: Path) -> None:
+def test_runtime_params_override_all_files(conf: Path) -> None:
     assert loader(conf, "celeba", training={"device": "cpu"})["parameters"] == {
         "training": {"seed": 1, "device": "cpu"},
         "updates": 9,
     }
 
 
-def test_a_users_own_globals_are_seen_by_the_catalogue(conf: Path) -> None:
+def test_globals_of_conf_local_reach_the_catalogue(conf: Path) -> None:
     write(conf, {"local/globals.yml": "place: mine"})
     assert loader(conf, "celeba")["catalog"]["faces"]["filepath"] == "mine/a"
 
 
-def test_without_an_environment_they_are_read_as_ever(conf: Path) -> None:
+def test_without_an_environment_conf_local_is_read_as_by_kedro(conf: Path) -> None:
     expected = {"training": {"seed": 0, "device": "cuda:1"}}
     assert loader(conf, None)["parameters"] == expected
     assert loader(conf, "local")["parameters"] == expected
@@ -74,7 +74,7 @@ def test_the_environment_base_is_base_alone(conf: Path) -> None:
     assert loader(conf, "base")["parameters"] == {"training": {"seed": 0, "device": "auto"}}
 
 
-def test_nobody_needs_settings_of_his_own(conf: Path) -> None:
+def test_conf_local_may_be_missing(conf: Path) -> None:
     for path in (conf / "local").iterdir():
         path.unlink()
     (conf / "local").rmdir()
@@ -82,7 +82,7 @@ def test_nobody_needs_settings_of_his_own(conf: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["faces [old]", "what?", "a*b", "{faces}", "a%20b"])
-def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_special_characters_is_reported(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, FILES)
     with pytest.raises(UserError, match="Rename the folder") as raised:
         loader(tmp_path / name, None)
@@ -90,7 +90,7 @@ def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         (b"training:\n\tseed: 1\n", "line 2: found character"),
         (b"training: {seed: 1}\ntraining: {seed: 2}\n", "line 2: found duplicate key training"),
@@ -98,14 +98,14 @@ def test_a_folder_that_reads_as_a_pattern_is_named(tmp_path: Path, name: str) ->
         ("place: Jürgen\n".encode("latin-1"), "'utf-8' codec can't decode"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(conf: Path, text: bytes, told: str) -> None:
+def test_an_unreadable_file_is_reported(conf: Path, text: bytes, problem: str) -> None:
     path = conf / "local/parameters_mine.yml"
     path.write_bytes(text)
     for env in (None, "celeba"):
         with pytest.raises(UserError) as raised:
             loader(conf, env)["parameters"]
         assert str(path) in str(raised.value)
-        assert told in str(raised.value)
+        assert problem in str(raised.value)
 
 
 def test_a_setting_in_two_files_names_both(conf: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_setting_in_two_files_names_both(conf: Path) -> None:
     assert "parameters_more.yml" in str(raised.value)
 
 
-def test_a_reference_that_leads_nowhere_is_named(conf: Path) -> None:
+def test_an_unresolved_reference_is_reported(conf: Path) -> None:
     write(conf, {"local/parameters_mine.yml": "training: {place: '${HOME}/faces'}"})
     with pytest.raises(UserError, match=r"training\.place: .*'HOME' not found.*oc\.env:NAME"):
         loader(conf, None)["parameters"]
@@ -157,6 +157,6 @@ def test_a_path_of_the_catalogue_is_a_parameter_from_a_file_or_the_command(
     assert loader(conf, "celeba")["catalog"]["faces"]["filepath"] == expected
 
 
-def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="in the project's folder"):
         loader(tmp_path / "conf", None)

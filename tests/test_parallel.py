@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deepdepixelate.parallel import available_processors, map_in_order
+from deepdepixelate.parallel import map_in_order
 
 
 def count_up(taken: list[int], end: int) -> Iterator[int]:
@@ -153,7 +153,3 @@ def test_stopping_before_the_start_takes_nothing() -> None:
     results.close()
     assert taken == []
     assert list(results) == []
-
-
-def test_there_is_a_processor() -> None:
-    assert available_processors() >= 1

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import click
 
-from deepdepixelate.errors import UserError, explained
+from deepdepixelate.errors import UserError, failure_message
 from deepdepixelate.photographs import MEGAPIXELS, QUALITY, TILE, FormatName
 from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
 
@@ -44,7 +44,7 @@ class ReadableErrors(click.Command):
 
     def explain(self, error: BaseException) -> str | None:
         """The message for an error that a user can fix; None for a bug."""
-        return explained(error)
+        return failure_message(error)
 
     def clean_up(self) -> None:
         """Called when the command is stopped by a signal."""

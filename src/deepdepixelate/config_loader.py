@@ -1,4 +1,4 @@
-"""Where settings are read: ``conf/base``, the environment, and last a user's ``conf/local``."""
+"""Reads ``conf/base``, then the environment, then the user's ``conf/local``."""
 
 import re
 from pathlib import Path
@@ -12,36 +12,34 @@ from yaml import YAMLError
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.files import user_path
 
-_MEANS_SOMETHING = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
-"""Kedro reads these characters as a pattern, in any part of a path; MLflow unquotes %20."""
+_SPECIAL_IN_PATHS = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
+"""Kedro takes these characters for a pattern, in any part of a path; MLflow unquotes %20."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
-    """Kedro's own loader, which also reads ``conf/local`` when ``--env`` names another environment.
+    """Kedro's loader, which also reads ``conf/local`` if ``--env`` names another environment.
 
-    Kedro's loader reads one environment beside ``conf/base``: ``conf/local`` or that of ``--env``.
-    Without ``--env``, and with ``--env base``, this one reads the same.
+    Kedro's own reads ``conf/base`` and one more environment: that of ``--env``, or ``conf/local``.
 
-    Settings that cannot be read raise UserError. In the catalogue, ``${user_path:NAME, DEFAULT}``
-    is the path that a parameter holds, from ``--params`` or from a file.
+    Unreadable settings raise UserError. In the catalogue, ``${user_path:NAME, DEFAULT}`` is the
+    path in the parameter NAME.
     """
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any) -> None:
         """See Kedro's.
 
         Raises:
-            UserError: Kedro would find no settings in a folder of this name, or MLflow would write
-                to another one; or there are none.
+            UserError: the folder does not exist, or its path has characters that Kedro or MLflow
+                would misread.
         """
-        if found := _MEANS_SOMETHING.search(str(conf_source)):
+        if found := _SPECIAL_IN_PATHS.search(str(conf_source)):
             raise UserError(
-                f"the settings cannot be in {conf_source}: to Kedro or MLflow, {found[0]} in a "
-                "path means something else. Rename the folder, or move the "
-                "project to another."
+                f"the settings cannot be in {conf_source}: Kedro or MLflow misreads {found[0]} in "
+                "a path. Rename the folder, or move the project."
             )
         if "://" not in str(conf_source) and not Path(conf_source).exists():
             raise UserError(
-                f"there are no settings: no folder {conf_source}. Run the command in the "
+                f"no settings found: {conf_source} does not exist. Run the command in the "
                 "project's folder."
             )
         super().__init__(conf_source, *args, **kwargs)
@@ -53,14 +51,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
         except OmegaConfBaseException as error:
             raise UserError(
                 f"the settings cannot be used: {error.full_key or key}: {first_line(error)}. "
-                "${NAME} is another setting; write ${oc.env:NAME} for a variable of the "
-                "environment, and $NAME in a path."
+                "${NAME} refers to another setting; write ${oc.env:NAME} for an environment "
+                "variable, and $NAME in a path."
             ) from error
-        except (YAMLError, ValueError) as error:  # ValueError: no UTF-8, or one name in two files
-            raise UserError(f"the settings cannot be read: {self._what_is_wrong(error)}") from error
+        except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or one name in two files
+            raise UserError(f"the settings cannot be read: {self._locate(error)}") from error
 
-    def _what_is_wrong(self, error: Exception) -> str:
-        """Kedro does not always say in which file."""
+    def _locate(self, error: Exception) -> str:
+        """The error with its file and line, which Kedro does not always name."""
         for path in sorted(Path(self.conf_source).glob("*/*")):
             if path.suffix not in (".yml", ".yaml", ".json"):
                 continue
@@ -82,7 +80,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
             found: dict[str, Any] = super().__getitem__(key)
         except MissingConfigException as error:  # credentials may be in conf/local alone
             found, missing = {}, error
-        own = self._own(key)
+        own = self._read_local(key)
         if missing is not None and not own:
             raise missing
         if self.merge_strategy.get(key) != "soft":
@@ -90,11 +88,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
         merged: Any = OmegaConf.to_container(OmegaConf.merge(found, own))
         return {str(name): value for name, value in merged.items()}
 
-    def _own(self, key: str) -> dict[str, Any]:
-        """What ``conf/local`` says, where Kedro's own does not read it or should not."""
+    def _read_local(self, key: str) -> dict[str, Any]:
+        """The settings of ``conf/local`` if Kedro's loader skips it because of ``--env``."""
         local = Path(self.conf_source) / self.default_run_env
-        kedros = self.env in (None, self.base_env, self.default_run_env)
-        if kedros or key in self.data or not local.is_dir():
+        without_env = self.env in (None, self.base_env, self.default_run_env)
+        if without_env or key in self.data or not local.is_dir():
             return {}
         own: dict[str, Any] = self.load_and_merge_dir_config(
             str(local), self.config_patterns[key], key, set(), key == "credentials"

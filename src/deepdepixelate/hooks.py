@@ -1,4 +1,4 @@
-"""What happens around a Kedro run: checks before it, a summary after it."""
+"""Hooks of a Kedro run: checks before it, a summary after it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,108 +12,86 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import (
-    EvaluateParameters,
-    PretrainParameters,
-    TrainGanParameters,
-    check_parameters,
-)
+from deepdepixelate.parameters import check_parameters
 
 
-class ParameterHooks:
-    """All parameters are checked as soon as they are known, whichever stage is to run."""
+class CheckHooks:
+    """Checks before a run: all parameters, and the inputs and weights that it needs."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Raise UserError that names every bad value and unknown key."""
-        check_parameters(context.config_loader["parameters"])
-
-    @hook_impl(tryfirst=True)
-    def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Hand plain values to the hooks after this one.
-
-        kedro-mlflow flattens dictionaries into ``pretrain.updates`` and the like but logs an object
-        as one string. ``inputs`` is the hooks' own copy: the node still gets the objects.
-        """
-        for name, value in inputs.items():
-            if isinstance(value, BaseModel):
-                inputs[name] = value.model_dump(mode="json")
-
-
-_MEASURING = {"params:pretrain", "params:train_gan", "params:evaluate"}
-"""What the stages that score images take: trainings validate."""
-
-
-class PreflightHooks:
-    """What can be known to fail is told before the long work, not after."""
+        """Raise UserError that names every bad value and unknown parameter, of all stages."""
+        self._parameters = check_parameters(context.config_loader["parameters"])
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Raise UserError where an input, a benchmark or weights that are needed are missing."""
-        for name in sorted(pipeline.inputs()):
+        """Raise UserError if an input, a benchmark or required weights are missing."""
+        inputs = pipeline.inputs()
+        for name in sorted(inputs):
             if name.startswith("params:") or getattr(catalog.get(name), "optional", False):
                 continue
             if not catalog.exists(name):
                 raise UserError(_missing_input(name, catalog, run_params.get("env")))
-        if not pipeline.inputs().isdisjoint(_MEASURING):
+        if "params:pretrain" in inputs and (model := self._parameters.pretrain.start_from):
+            from deepdepixelate.models.pretrained import find_generator
+
+            find_generator(model)
+        if "params:train_gan" in inputs:
+            from deepdepixelate.training.runs import content_network
+
+            content_network(self._parameters.train_gan)
+        if "params:evaluate" in inputs:
+            from deepdepixelate.evaluation.benchmarks import check_benchmarks
+            from deepdepixelate.metrics.identity import find_identity
+
+            check_benchmarks(self._parameters.evaluate.benchmarks)
+            find_identity(self._parameters.evaluate.identity)
+        if not inputs.isdisjoint({"params:pretrain", "params:train_gan", "params:evaluate"}):
             from deepdepixelate.metrics.st_lpips import STLPIPS
 
-            STLPIPS()
-        if "params:pretrain" in pipeline.inputs():
-            settings = catalog.load("params:pretrain")
-            if isinstance(settings, PretrainParameters) and settings.start_from is not None:
-                from deepdepixelate.models.pretrained import find_generator
-
-                find_generator(settings.start_from)
-        if "params:train_gan" in pipeline.inputs():
-            settings = catalog.load("params:train_gan")
-            if isinstance(settings, TrainGanParameters):
-                from deepdepixelate.training.runs import content_network
-
-                content_network(settings)
-        if "params:evaluate" in pipeline.inputs():
-            settings = catalog.load("params:evaluate")
-            if isinstance(settings, EvaluateParameters):
-                from deepdepixelate.evaluation.benchmarks import check_benchmarks
-                from deepdepixelate.metrics.identity import find_identity
-
-                check_benchmarks(settings.benchmarks)
-                find_identity(settings.identity)
+            STLPIPS()  # validation and evaluation measure it
 
     @hook_impl(tryfirst=True)
-    def before_node_run(self, is_async: bool) -> None:
-        """Raise UserError where data would be saved on threads that know no MLflow run."""
+    def before_node_run(self, inputs: dict[str, Any], is_async: bool) -> None:
+        """Refuse ``--async``; pass plain values on to the hooks after this one.
+
+        kedro-mlflow flattens dictionaries into ``pretrain.updates`` and the like, but logs an
+        object as one string. ``inputs`` is the hooks' own copy: the node still gets the objects.
+        """
         if is_async:
             raise UserError(
                 "--async cannot be used here: an MLflow run belongs to one thread, and metrics "
-                "saved on others would be lost. Run the same command without it."
+                "saved on other threads would be lost. Run the same command without it."
             )
+        for name, value in inputs.items():
+            if isinstance(value, BaseModel):
+                inputs[name] = value.model_dump(mode="json")
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
-    place = _path(catalog, name)
-    where = f"{name} is not there" + (f" ({place})." if place else ".")
+    path = _path(catalog, name)
+    missing = f"{name} does not exist" + (f" ({path})" if path else "")
     makers = [
         stage
         for stage, pipeline in pipelines.items()
         if stage != "__default__" and name in pipeline.all_outputs()
     ]
     if not makers:
-        return f"{where} Put it there, or change conf/*/catalog.yml."
+        return f"{missing}: provide it, or change conf/*/catalog.yml."
     environment = f" --env {env}" if env and env != "local" else ""
-    return f"{where} Run first: kedro run{environment} --pipeline {makers[0]}"
+    return f"{missing}; run first: kedro run{environment} --pipeline {makers[0]}"
 
 
 class SummaryHooks:
-    """The last thing that a user sees: the table, and where everything is."""
+    """Prints the scores and the paths of all results."""
 
     @hook_impl
     def after_pipeline_run(
         self, run_params: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Print the comparison table, where there is one, and the paths of what was written."""
+        """Print the table of scores, if there is one, and the paths of the results."""
         from rich.console import Console
 
         console = Console()
@@ -126,7 +104,7 @@ class SummaryHooks:
             if place := _path(catalog, name):
                 shown = place.relative_to(project) if place.is_relative_to(project) else place
                 console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True)
-        if "enhanced_photographs" in pipeline.outputs():  # paths that a user chose
+        if "enhanced_photographs" in pipeline.outputs():  # not in the catalogue
             for path in catalog.load("enhanced_photographs"):
                 console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
@@ -169,6 +147,6 @@ def _figure(values: Mapping[str, Any], metric: str, digits: int) -> str:
 
 
 def _path(catalog: DataCatalog, name: str) -> Path | None:
-    """Where a dataset lies, if it lies in a file or folder."""
+    """The path of a dataset that is a file or folder."""
     path = getattr(catalog.get(name), "_filepath", None)
     return None if path is None else Path(str(path))

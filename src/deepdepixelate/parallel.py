@@ -1,4 +1,4 @@
-"""Work on several threads whose results come in order, a few at a time."""
+"""Ordered, bounded map over threads."""
 
 import os
 from collections import deque
@@ -13,15 +13,15 @@ Result = TypeVar("Result")
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Generator[Result, None, None]:
-    """Like ``map`` on threads, without reading ahead further than two items a thread.
+    """Like ``map``, on threads, reading at most two items per thread ahead.
 
-    ``ThreadPoolExecutor.map`` takes all items at once and keeps all results that are not yet asked
-    for; here both stay bounded, so that a stream of any length runs in the same memory.
+    ``ThreadPoolExecutor.map`` reads all items at once and keeps all results; here memory is bounded
+    for a stream of any length.
 
     Args:
-        function: must let go of the interpreter lock in its long parts to be worth it.
-        items: taken from the calling thread alone.
-        workers: threads, by default one for each processor that this process may use.
+        function: should release the GIL in its long parts.
+        items: read in the calling thread only.
+        workers: number of threads; default: one per available processor.
     """
     workers = workers or available_processors()
     waiting: deque[Future[Result]] = deque()
@@ -39,7 +39,7 @@ def map_in_order(
 
 
 def available_processors() -> int:
-    """Processors that this process may use, at least 1."""
+    """Number of processors that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

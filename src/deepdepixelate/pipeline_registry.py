@@ -1,4 +1,4 @@
-"""All pipelines by name: one a stage, and the whole chain as the default."""
+"""All pipelines by name: one per stage, and the whole chain as the default."""
 
 from kedro.pipeline import Pipeline, pipeline
 
@@ -13,11 +13,11 @@ STAGES = {
 }
 
 PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
-"""What ``evaluate_packaged`` takes from the package, in place of a training's."""
+"""Outputs of the trainings that ``evaluate_packaged`` takes from the package instead."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """The pipelines that ``kedro run --pipeline NAME`` knows; the chain runs without a name."""
+    """Pipelines for ``kedro run --pipeline NAME``; without a name, the whole chain runs."""
     stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
     chain = sum(stages.values(), Pipeline([]))
     return {

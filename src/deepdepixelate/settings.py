@@ -5,30 +5,30 @@ import os
 from omegaconf.resolvers import oc
 
 from deepdepixelate.config_loader import ProjectConfigLoader
-from deepdepixelate.hooks import ParameterHooks, PreflightHooks, SummaryHooks
+from deepdepixelate.hooks import CheckHooks, SummaryHooks
 from deepdepixelate.tracking.hooks import TrackingHooks
 from deepdepixelate.tracking.lineage_hooks import LineageHooks
 
-# Nothing that runs here reports to anybody.
+# No telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-# The lines with which MLflow names a server's page of the run; the summary at the end is ours.
+# The summary at the end replaces the lines that MLflow prints about a run on a server.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-# A server that is gone is noticed within seconds, not minutes; what was not sent is kept meanwhile.
+# Notice an unreachable server within seconds, not minutes; what was not sent is kept.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
-# Processor, memory and GPU over time, beside the curves of each run.
+# Log processor, memory and GPU usage over time.
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
 
 
 _TRACKING = TrackingHooks()
 
-HOOKS = (ParameterHooks(), PreflightHooks(), _TRACKING, LineageHooks(), SummaryHooks())
+HOOKS = (CheckHooks(), _TRACKING, LineageHooks(), SummaryHooks())
 
-# TrackingHooks calls them. The one plugin has two names, as its releases do.
+# TrackingHooks calls this plugin's hooks. Its name depends on the release.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -15,7 +15,7 @@ def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFacto
     few = "ingest.limit_per_split=2"
     for stage in ("ingest", "degrade"):
         project.kedro("run", "--pipeline", stage, "--params", few).assert_success()
-    project.kedro("run", "--pipeline", "evaluate").assert_readable_error("srgan is not there")
+    project.kedro("run", "--pipeline", "evaluate").assert_readable_error("srgan does not exist")
 
     shown = "evaluate.faces_shown=1,evaluate.examples_shown=1"
     plain = project.kedro("run", "--pipeline", "evaluate_packaged", "--params", shown)

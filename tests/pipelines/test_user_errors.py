@@ -31,7 +31,7 @@ def test_unknown_and_bad_parameters_are_named_before_any_stage(project: Project)
 
 def test_a_stage_names_the_command_that_makes_its_input(project: Project) -> None:
     outcome = project.kedro("run", "--pipeline", "degrade")
-    outcome.assert_readable_error("hr_test is not there", "kedro run --pipeline ingest")
+    outcome.assert_readable_error("hr_test does not exist", "kedro run --pipeline ingest")
 
 
 def test_missing_archive_says_what_to_get(project: Project) -> None:

@@ -25,7 +25,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from deepdepixelate.errors import UserError, explained, first_line
+from deepdepixelate.errors import UserError, failure_message, first_line
 from deepdepixelate.models.device import find_device
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import TrainingParameters
@@ -255,7 +255,7 @@ def _work(job: Job[Any] | None, devices: int, on_gpu: bool, line: _Line) -> _Sai
     except InterruptionError as stop:
         said = _Said(str(stop), stop.number)
     except Exception as error:
-        message = explained(error)
+        message = failure_message(error)
         if message is None:
             raise
         said = _Said(message)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from deepdepixelate.errors import UserError, explained
+from deepdepixelate.errors import UserError, failure_message
 from deepdepixelate.models.autograd import apply
 from deepdepixelate.training.interruption import StopRequest, stop_requests
 
@@ -111,7 +111,7 @@ class Ranks:
             yield
         except Exception as error:
             raised = error
-        mine = None if raised is None else (explained(raised), f"{raised!r}")
+        mine = None if raised is None else (failure_message(raised), f"{raised!r}")
         said = next((each for each in self.gather(mine) if each is not None), None)
         if said is None:
             return
