@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import Signals
 from types import FrameType
@@ -90,7 +90,9 @@ def _resolvable(ctx: click.Context, option: click.Parameter, host: str) -> str:
     return host
 
 
-def _max_megapixels(default: float, text: str) -> Any:
+def _max_megapixels(
+    default: float, text: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     names = ("--max-megapixels", "max_pixels")
     return click.option(*names, default=default, show_default=True, callback=_as_pixels, help=text)
 
