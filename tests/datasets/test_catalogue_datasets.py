@@ -77,7 +77,7 @@ def test_image_shards_exist_from_the_manifest_on(tmp_path: Path) -> None:
 def test_image_shards_that_fail_to_save_do_not_exist(tmp_path: Path) -> None:
     dataset = ImageShards(filepath=str(tmp_path), split="val", images_per_shard=2)
     dataset.save(image_stream(3))
-    with pytest.raises(DatasetError, match="no image was left"):
+    with pytest.raises(DatasetError, match="no usable images"):
         dataset.save(ImageStream([]))
     assert not dataset.exists()
 

@@ -1,6 +1,6 @@
 """Nodes of the stage ``degrade``."""
 
-from deepdepixelate.data import ingest as ingestion
+from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import ImageStream, ShardedImages
 from deepdepixelate.parameters import DegradeParameters
 
@@ -8,4 +8,4 @@ from deepdepixelate.parameters import DegradeParameters
 def shrink(hr: ShardedImages, parameters: DegradeParameters) -> ImageStream:
     """Make the LR images of one split, one to one with its HR images."""
     realistic = parameters.realistic if parameters.kind == "realistic" else None
-    return ingestion.degrade(hr, parameters.scale, realistic)
+    return degrade(hr, parameters.scale, realistic)
