@@ -132,7 +132,7 @@ def test_network_weights_are_plain_safetensors_with_a_readable_header(tmp_path: 
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 500])
-def test_damaged_network_weights_are_told(tmp_path: Path, kept: int) -> None:
+def test_damaged_network_weights_are_reported(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "srgan.safetensors"
     dataset = NetworkWeights(filepath=str(path))
     dataset.save(make_weights())
@@ -204,7 +204,7 @@ def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
         dataset.save(None)
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_work(
+def test_a_folder_in_which_nothing_can_be_written_is_reported_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may do anything
@@ -212,7 +212,7 @@ def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_work(
         Folder(filepath=str(tmp_path / "checkpoints")).load()
 
 
-def test_celeba_says_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:
+def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "celeba"
     dataset = CelebAFaces(filepath=str(folder))
     with pytest.raises(DatasetError, match="no CelebA images"):
@@ -250,7 +250,7 @@ def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
     packaged = PackagedWeights(name="srgan")
     assert packaged.exists()
     assert packaged.load().digest == find_generator("srgan").digest
-    with pytest.raises(DatasetError, match="only read"):
+    with pytest.raises(DatasetError, match="read-only"):
         packaged.save(packaged.load())
 
 
