@@ -32,10 +32,10 @@ ImagePreview = NewType("ImagePreview", str)
 _FRAME = 458 / 300  # width to height of Kedro-Viz's panel, which stretches a preview to fill it
 
 
-class _ReadOnly(AbstractDataset[None, Content]):
+class _ReadOnly(AbstractDataset[Any, Content]):
     """A dataset that always exists and cannot be saved."""
 
-    def save(self, data: None) -> NoReturn:
+    def save(self, data: Any) -> NoReturn:
         raise DatasetError(f"{type(self).__name__} is read-only")
 
     def _exists(self) -> bool:

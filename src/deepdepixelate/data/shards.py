@@ -95,9 +95,7 @@ class ShardedImages:
         self._starts = np.cumsum([0, *(shard.count for shard in self.manifest.shards)])
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (
-            self.directory,
-        )  # pickled as a path: another process maps the files itself
+        return type(self), (self.directory,)  # another process maps the files itself
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -242,7 +240,7 @@ def write_shards(
     """
     try:
         make_folder(directory)
-        remove_shards(directory)
+        _remove_shards(directory)
         shards, names, shape = _write_all(directory, stream, images_per_shard)
         if shape is None:
             raise UserError(f"no usable images for the {split} split: {directory} was not written.")
@@ -261,7 +259,7 @@ def write_shards(
             file.write(manifest.model_dump_json(indent=1).encode())
     except OSError as error:
         with suppress(OSError):
-            remove_shards(directory)
+            _remove_shards(directory)
         raise UserError(
             f"{directory} could not be written: {error.strerror or error}. The incomplete dataset "
             "was removed; make room or mend the permissions and run the same command again."
@@ -269,7 +267,7 @@ def write_shards(
     return manifest
 
 
-def remove_shards(directory: Path) -> None:
+def _remove_shards(directory: Path) -> None:
     """Remove a dataset's files, the manifest first; other files in the folder stay."""
     for path in (directory / MANIFEST, directory / TABLE, *directory.glob("shard-*.npy")):
         path.unlink(missing_ok=True)

@@ -204,7 +204,7 @@ def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
         dataset.save(None)
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_reported_before_the_work(
+def test_a_folder_that_cannot_be_written_to_is_reported_on_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may do anything
@@ -243,10 +243,10 @@ def test_datasets_say_where_they_are(
     assert "some/place" in str(dataset)
 
 
-# -- what the package carries ----------------------------------------------------------------------
+# -- PackagedWeights, PackagedHistory --------------------------------------------------------------
 
 
-def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
+def test_packaged_weights_are_the_packages_and_read_only() -> None:
     packaged = PackagedWeights(name="srgan")
     assert packaged.exists()
     assert packaged.load().digest == find_generator("srgan").digest
@@ -255,7 +255,7 @@ def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
 
 
 @pytest.mark.parametrize(("stage", "name"), [("pretrain", "srresnet"), ("train_gan", "srgan")])
-def test_packaged_history_is_that_of_the_weights_in_the_box(stage: str, name: str) -> None:
+def test_packaged_history_is_that_of_the_packaged_weights(stage: str, name: str) -> None:
     history = PackagedHistory(name=stage).load()
     updates = find_generator(name).provenance["fingerprint"]["settings"]["updates"]
     assert history["update"].iloc[-1] == updates
