@@ -9,7 +9,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import (
@@ -27,17 +26,6 @@ class ParameterHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Raise UserError that names every bad value and unknown key."""
         check_parameters(context.config_loader["parameters"])
-
-    @hook_impl(tryfirst=True)
-    def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Hand plain values to the hooks after this one.
-
-        kedro-mlflow flattens dictionaries into ``pretrain.updates`` and the like but logs an object
-        as one string. ``inputs`` is the hooks' own copy: the node still gets the objects.
-        """
-        for name, value in inputs.items():
-            if isinstance(value, BaseModel):
-                inputs[name] = value.model_dump(mode="json")
 
 
 _MEASURING = {"params:pretrain", "params:train_gan", "params:evaluate"}
