@@ -9,7 +9,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from pydantic import BaseModel
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import check_parameters
@@ -54,20 +53,13 @@ class CheckHooks:
             STLPIPS()  # validation and evaluation measure it
 
     @hook_impl(tryfirst=True)
-    def before_node_run(self, inputs: dict[str, Any], is_async: bool) -> None:
-        """Refuse ``--async``; pass plain values on to the hooks after this one.
-
-        kedro-mlflow flattens dictionaries into ``pretrain.updates`` and the like, but logs an
-        object as one string. ``inputs`` is the hooks' own copy: the node still gets the objects.
-        """
+    def before_node_run(self, is_async: bool) -> None:
+        """Raise UserError for ``--async``."""
         if is_async:
             raise UserError(
                 "--async cannot be used here: an MLflow run belongs to one thread, and metrics "
                 "saved on other threads would be lost. Run the same command without it."
             )
-        for name, value in inputs.items():
-            if isinstance(value, BaseModel):
-                inputs[name] = value.model_dump(mode="json")
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:

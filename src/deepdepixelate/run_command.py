@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +49,9 @@ class _KedroRun(ReadableErrors):
         return str(error) if isinstance(error, MissingConfigException) else super().explain(error)
 
     def clean_up(self) -> None:
-        """End the MLflow run as KILLED: MLflow would call it FINISHED, or leave it RUNNING."""
-        import mlflow
+        from deepdepixelate.tracking.hooks import end_killed_run
 
-        from deepdepixelate.tracking.outbox import OUTBOX
-
-        if (run := mlflow.active_run()) is not None:
-            OUTBOX.conclude(run.info.run_id, partial(mlflow.end_run, "KILLED"))
+        end_killed_run()
 
 
 PATHS = re.compile(

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ingest.py --images 27500 --celeba data/01_raw/celeba
 
-Prints one JSON object. Without an archive in ``--celeba`` one is made of the sample's photographs,
-as JPEG. More images than there are start again from the first.
+Prints one JSON object. If ``--celeba`` has no archive, one is made of the sample's photographs, as
+JPEG. If ``--images`` exceeds the number of images, they are repeated.
 """
 
 import argparse
@@ -21,11 +21,13 @@ from time import perf_counter
 import yaml
 from PIL import Image
 
-from deepdepixelate.data.ingest import FaceGeometry, degrade, ingest
+from deepdepixelate.data.degrade import degrade
+from deepdepixelate.data.ingest import ingest
 from deepdepixelate.data.shards import ShardedImages, write_shards
 from deepdepixelate.data.sources import SPLITS, FaceSource, open_celeba
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.parallel import available_processors
+from deepdepixelate.parameters import IngestParameters
 
 PROJECT = Path(__file__).parents[2]
 
@@ -50,11 +52,10 @@ def measure(source: FaceSource, work: Path) -> dict[str, object]:
     settings = yaml.safe_load((PROJECT / "conf/base/parameters_ingest.yml").read_text())["ingest"]
     scale = yaml.safe_load((PROJECT / "conf/base/parameters_degrade.yml").read_text())["degrade"]
     shard = yaml.safe_load((PROJECT / "conf/base/globals.yml").read_text())["images_per_shard"]
-    names = ("width", "height", "crop_width", "crop_height")
-    geometry = FaceGeometry(*(settings[name] for name in names))
+    parameters = IngestParameters(**{**settings, "max_rejected_fraction": 0})
 
     start = perf_counter()
-    streams = ingest(source, geometry, limit_per_split=None, max_rejected_fraction=0.0)
+    streams = ingest(source, parameters)
     for split, stream in streams.items():
         write_shards(work / "hr" / split, stream, split=split, images_per_shard=shard)
     middle = perf_counter()

@@ -37,7 +37,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from torch.utils.data import DataLoader, Dataset
 
-from deepdepixelate.data.ingest import FaceGeometry, degrade, ingest
+from deepdepixelate.data.degrade import degrade
+from deepdepixelate.data.ingest import ingest
 from deepdepixelate.data.shards import ImagePairs, ShardedImages, write_shards
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.models.device import Compute, choose_compute, keep_freed_memory
@@ -393,10 +394,7 @@ def write_images(work: Path, parameters: Parameters) -> ImagePairs:
     entry = yaml.safe_load(catalog)["faces"]
     names = ("photographs", "width", "height", "overlap")
     faces = SampleFaces(**{name: entry[name] for name in names}).load()
-    sizes = parameters.ingest.model_dump(exclude={"limit_per_split", "max_rejected_fraction"})
-    geometry = FaceGeometry(**sizes)
-
-    streams = ingest(faces, geometry, limit_per_split=None, max_rejected_fraction=0.0)
+    streams = ingest(faces, parameters.ingest)
     write_shards(work / "hr", streams["train"], split="train", images_per_shard=4096)
     hr = ShardedImages(work / "hr")
     stream = degrade(hr, parameters.degrade.scale)

@@ -5,16 +5,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
 
-from deepdepixelate import downscale
-from deepdepixelate.data.ingest import FaceGeometry, degrade, ingest, report
-from deepdepixelate.data.shards import ImagePairs, ShardedImages, write_shards
+from deepdepixelate.data.ingest import centre_crop, ingest, report
+from deepdepixelate.data.shards import ShardedImages, write_shards
 from deepdepixelate.data.sources import SPLITS, FaceSource, Split, decode, open_celeba
 from deepdepixelate.errors import UserError
+from deepdepixelate.parameters import IngestParameters
 
-GEOMETRY = FaceGeometry(width=WIDTH, height=HEIGHT, crop_width=40, crop_height=32)
+PARAMETERS = IngestParameters(
+    limit_per_split=None,
+    width=WIDTH,
+    height=HEIGHT,
+    crop_width=40,
+    crop_height=32,
+    max_rejected_fraction=0.0,
+)
+SMALL = PARAMETERS.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
 
 
 def make_source(
@@ -34,11 +41,10 @@ def make_source(
 def run(
     folder: Path,
     source: FaceSource,
-    geometry: FaceGeometry = GEOMETRY,
-    limit: int | None = None,
-    max_rejected: float = 0.0,
+    parameters: IngestParameters = PARAMETERS,
+    **changed: float,
 ) -> dict[Split, ShardedImages]:
-    streams = ingest(source, geometry, limit_per_split=limit, max_rejected_fraction=max_rejected)
+    streams = ingest(source, parameters.model_copy(update=changed))
     for split, stream in streams.items():
         write_shards(folder / split, stream, split=split, images_per_shard=50)
     return {split: ShardedImages(folder / split) for split in streams}
@@ -47,9 +53,6 @@ def run(
 def small_png(value: int) -> bytes:
     image = np.random.default_rng(value).integers(0, 256, (10, 10, 3), dtype=np.uint8)
     return encode(image, "PNG", compress_level=1)
-
-
-SMALL = FaceGeometry(width=10, height=10, crop_width=8, crop_height=8)
 
 
 # -- the crop --------------------------------------------------------------------------------------
@@ -63,13 +66,13 @@ def test_the_crop_is_the_centre_and_cuts_an_odd_pixel_right_and_below(
     width: int, height: int, left: int, top: int
 ) -> None:
     image = picture(0, width, height)
-    cropped = FaceGeometry(width, height, 8, 8).crop(image)
+    cropped = centre_crop(image, 8, 8)
     np.testing.assert_array_equal(cropped, image[top : top + 8, left : left + 8])
 
 
 def test_celebas_crop_keeps_all_but_a_pixel_at_each_side() -> None:
     image = picture(0, 178, 218)
-    cropped = FaceGeometry(178, 218, 176, 216).crop(image)
+    cropped = centre_crop(image, 176, 216)
     np.testing.assert_array_equal(cropped, image[1:217, 1:177])
 
 
@@ -99,7 +102,7 @@ def test_nothing_is_read_before_it_is_written(tmp_path: Path) -> None:
         val=names[3:4],
         test=names[4:],
     )
-    streams = ingest(source, SMALL, limit_per_split=None, max_rejected_fraction=0)
+    streams = ingest(source, SMALL)
     assert list(streams) == ["train", "val", "test"]
     assert read == []
     write_shards(tmp_path, streams["train"], split="train", images_per_shard=2)
@@ -114,7 +117,7 @@ def test_a_limit_takes_the_first_images_of_each_split(tmp_path: Path) -> None:
         val=names[5:6],
         test=names[6:],
     )
-    images = run(tmp_path, source, SMALL, limit=2)
+    images = run(tmp_path, source, SMALL, limit_per_split=2)
     assert {split: list(stored.names) for split, stored in images.items()} == {
         "train": names[:2],
         "val": names[5:6],
@@ -130,7 +133,7 @@ def test_names_stay_with_their_pixels_across_groups_and_rejected_images(tmp_path
         name: b"nothing" if name in bad else small_png(number) for number, name in enumerate(names)
     }
     source, _ = make_source(encoded, train=names[:200], val=names[200:201], test=names[201:])
-    images = run(tmp_path, source, SMALL, max_rejected=0.05)["train"]
+    images = run(tmp_path, source, SMALL, max_rejected_fraction=0.05)["train"]
     assert list(images.names) == [name for name in names[:200] if name not in bad]
     for index, name in enumerate(images.names):
         np.testing.assert_array_equal(images[index], decode(encoded[name], 10, 10)[1:9, 1:9])
@@ -139,30 +142,30 @@ def test_names_stay_with_their_pixels_across_groups_and_rejected_images(tmp_path
 
 
 @pytest.mark.parametrize("empty", [["train"], ["val"], ["test"], ["train", "test"]])
-def test_a_split_without_images_is_told_before_anything_is_read(empty: list[str]) -> None:
+def test_a_split_without_images_is_an_error_before_anything_is_read(empty: list[str]) -> None:
     splits = {split: [] if split in empty else [f"{split}.png"] for split in SPLITS}
     source, read = make_source({}, **splits)
     with pytest.raises(UserError, match=f"a source has no image of the {' and the '.join(empty)}"):
-        ingest(source, SMALL, limit_per_split=None, max_rejected_fraction=0)
+        ingest(source, SMALL)
     assert read == []
 
 
-def test_an_empty_split_of_a_source_that_has_no_path_is_told_readably() -> None:
+def test_the_error_about_an_empty_split_names_no_path_if_there_is_none() -> None:
     source = FaceSource(
         splits={"train": [], "val": [], "test": []},
         read=lambda name: b"",
         origin={"dataset": "photographs", "path": None},
     )
     with pytest.raises(UserError, match="has no image of the train") as caught:
-        ingest(source, SMALL, limit_per_split=None, max_rejected_fraction=0)
+        ingest(source, SMALL)
     assert "None" not in str(caught.value)
 
 
-def test_a_split_of_which_nothing_is_usable_is_told(tmp_path: Path) -> None:
+def test_a_split_without_usable_images_is_an_error(tmp_path: Path) -> None:
     encoded = {"a.png": small_png(1), "b.png": b"nothing", "c.png": small_png(3)}
     source, _ = make_source(encoded, train=["a.png"], val=["b.png"], test=["c.png"])
-    with pytest.raises(UserError, match="no image was left to write for the val split"):
-        run(tmp_path, source, SMALL, max_rejected=1)
+    with pytest.raises(UserError, match="no usable images for the val split"):
+        run(tmp_path, source, SMALL, max_rejected_fraction=1)
     assert not (tmp_path / "val" / "manifest.json").exists()
 
 
@@ -177,7 +180,7 @@ def twenty_images(rejected: Sequence[int]) -> FaceSource:
 
 @pytest.mark.parametrize("rejected", [[], [3], [3, 12], [3, 19], [18, 19]])
 def test_as_many_rejected_images_as_allowed_pass(tmp_path: Path, rejected: list[int]) -> None:
-    images = run(tmp_path, twenty_images(rejected), SMALL, max_rejected=0.1)
+    images = run(tmp_path, twenty_images(rejected), SMALL, max_rejected_fraction=0.1)
     assert sum(len(stored) for stored in images.values()) == 20 - len(rejected)
 
 
@@ -186,21 +189,21 @@ def test_more_rejected_images_than_allowed_stop_the_run(
     tmp_path: Path, rejected: list[int]
 ) -> None:
     with pytest.raises(UserError, match=r"ingest\.max_rejected_fraction") as caught:
-        run(tmp_path, twenty_images(rejected), SMALL, max_rejected=0.1)
+        run(tmp_path, twenty_images(rejected), SMALL, max_rejected_fraction=0.1)
     assert f"{rejected[-1]:02d}.png (not an image that can be read)" in str(caught.value)
     split = "train" if rejected[-1] < 10 else "test"
     assert not (tmp_path / split / "manifest.json").exists()
 
 
 def test_no_rejected_image_passes_at_zero(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 images cannot be used"):
-        run(tmp_path, twenty_images([7]), SMALL, max_rejected=0)
+    with pytest.raises(UserError, match=r"1 images cannot be used.*\(0 of 20\)"):
+        run(tmp_path, twenty_images([7]), SMALL, max_rejected_fraction=0)
 
 
 # -- the report ------------------------------------------------------------------------------------
 
 
-def test_the_report_accounts_for_every_image(tmp_path: Path) -> None:
+def test_the_report_counts_every_image(tmp_path: Path) -> None:
     faces = {f"{number:06d}.jpg": jpeg(number) for number in range(1, 10)}
     faces["000002.jpg"] = faces["000002.jpg"][:300]
     faces["000004.jpg"] = encode(picture(4, WIDTH + 1, HEIGHT), "JPEG")
@@ -210,24 +213,24 @@ def test_the_report_accounts_for_every_image(tmp_path: Path) -> None:
     archive = write_celeba(tmp_path, {**faces, "unknown.jpg": jpeg(0)}, partition)
     damage_entry(archive, "000006.jpg")
     source = open_celeba(tmp_path)
-    images = run(tmp_path / "hr", source, max_rejected=0.5)
-    account: dict[str, Any] = json.loads(json.dumps(report(images)))
+    images = run(tmp_path / "hr", source, max_rejected_fraction=0.5)
+    found: dict[str, Any] = json.loads(json.dumps(report(images)))
 
-    assert account["images"] == {"train": 3, "val": 1, "test": 2}
-    assert account["missing"] == {"train": 2, "val": 0, "test": 0}
-    assert account["unlisted"] == 1
-    assert account["source"]["path"] == str(archive)
+    assert found["images"] == {"train": 3, "val": 1, "test": 2}
+    assert found["missing"] == {"train": 2, "val": 0, "test": 0}
+    assert found["unlisted"] == 1
+    assert found["source"]["path"] == str(archive)
     reasons = {
         split: {entry["name"]: entry["reason"] for entry in rejected}
-        for split, rejected in account["rejected"].items()
+        for split, rejected in found["rejected"].items()
     }
     assert list(reasons["train"]) == ["000002.jpg"]
     assert "damaged JPEG" in reasons["train"]["000002.jpg"]
     assert reasons["val"] == {"000004.jpg": "49x40 pixels, expected 48x40"}
     assert list(reasons["test"]) == ["000006.jpg"]
     assert "damaged in the archive" in reasons["test"]["000006.jpg"]
-    assert account["duplicates_across_splits"] == []
-    assert account["digests"] == {split: images[split].manifest.digest for split in SPLITS}
+    assert found["duplicates_across_splits"] == []
+    assert found["digests"] == {split: images[split].manifest.digest for split in SPLITS}
 
 
 def test_the_report_names_images_that_are_in_more_than_one_split(tmp_path: Path) -> None:
@@ -248,33 +251,3 @@ def test_the_report_names_images_that_are_in_more_than_one_split(tmp_path: Path)
             {"split": "test", "name": "again.png"},
         ]
     ]
-
-
-# -- degrade ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scale", [2, 4, 8])
-def test_degraded_images_are_aligned_one_to_one(tmp_path: Path, scale: int) -> None:
-    names = [f"{number:03d}.png" for number in range(150)]
-    source, _ = make_source(
-        {name: small_png(number) for number, name in enumerate(names)},
-        train=names[:148],
-        val=names[148:149],
-        test=names[149:],
-    )
-    hr = run(tmp_path / "hr", source, SMALL)["train"]
-    written = write_shards(tmp_path / "lr", degrade(hr, scale), split="train", images_per_shard=64)
-    pairs = ImagePairs(hr, ShardedImages(tmp_path / "lr"))
-    assert pairs.scale == scale
-    assert written.details["kernel"].startswith("bicubic")
-    assert pairs.lr.names == tuple(names[:148])
-    for index in range(148):
-        original: NDArray[np.uint8] = np.array(hr[index])
-        np.testing.assert_array_equal(pairs.lr[index], downscale(original[None], scale)[0])
-
-
-def test_a_scale_that_does_not_divide_the_images_is_refused(tmp_path: Path) -> None:
-    hr = run(tmp_path / "hr", twenty_images([]), SMALL)["train"]
-    with pytest.raises(ValueError, match="8x8 pixels cannot be shrunk 3 times"):
-        write_shards(tmp_path / "lr", degrade(hr, 3), split="train", images_per_shard=64)
-    assert not (tmp_path / "lr" / "manifest.json").exists()

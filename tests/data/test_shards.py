@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,
@@ -92,7 +92,7 @@ def test_images_come_back_as_they_went(
     np.testing.assert_array_equal(np.concatenate(loaded), pixels)
 
 
-def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
+def test_the_manifest_describes_the_shards(tmp_path: Path) -> None:
     pixels = make_pixels(6)
     stream = ImageStream(in_batches(pixels, [4]), details=lambda: {"crop": "centre"})
     write_shards(tmp_path, stream, split="test", images_per_shard=4)
@@ -255,7 +255,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
     ],
 )
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     tmp_path: Path, count: int, per_shard: int, limit: int, earlier: bool
 ) -> None:
     folder = tmp_path / "hr"
@@ -286,7 +286,7 @@ def test_after_a_full_disk_the_same_folder_can_be_written(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("where", ["hr", "hr/train"])
-def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path, where: str) -> None:
+def test_a_file_where_the_folder_should_be_is_reported(tmp_path: Path, where: str) -> None:
     (tmp_path / "hr").write_text("a file")
     with pytest.raises(UserError, match="is not a folder but a file"):
         write(tmp_path / where, make_pixels(3))
@@ -294,8 +294,8 @@ def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path, where: str) -
 
 
 @pytest.mark.parametrize("batches", [[], [ImageBatch([], np.empty((0, 8, 16, 3), np.uint8))]])
-def test_a_stream_without_images_is_told(tmp_path: Path, batches: list[ImageBatch]) -> None:
-    with pytest.raises(UserError, match="no image was left to write for the val split"):
+def test_a_stream_without_images_is_reported(tmp_path: Path, batches: list[ImageBatch]) -> None:
+    with pytest.raises(UserError, match="no usable images for the val split"):
         write_shards(tmp_path, ImageStream(batches), split="val", images_per_shard=4)
     assert not exists(tmp_path)
 
@@ -331,7 +331,7 @@ def test_images_of_another_kind_in_the_stream_are_refused(
 
 
 @pytest.mark.parametrize("lost", [1, 128, 129, 1536])
-def test_a_shard_cut_short_is_told(tmp_path: Path, lost: int) -> None:
+def test_a_shard_cut_short_is_reported(tmp_path: Path, lost: int) -> None:
     write(tmp_path, make_pixels(8))
     shard = tmp_path / "shard-00001.npy"
     content = shard.read_bytes()
@@ -340,14 +340,14 @@ def test_a_shard_cut_short_is_told(tmp_path: Path, lost: int) -> None:
         ShardedImages(tmp_path)
 
 
-def test_a_missing_shard_is_told(tmp_path: Path) -> None:
+def test_a_missing_shard_is_reported(tmp_path: Path) -> None:
     write(tmp_path, make_pixels(8))
     (tmp_path / "shard-00001.npy").unlink()
     with pytest.raises(UserError, match=r"shard-00001\.npy is missing"):
         ShardedImages(tmp_path)
 
 
-def test_a_damaged_manifest_is_told(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_reported(tmp_path: Path) -> None:
     write(tmp_path, make_pixels(3))
     path = tmp_path / "manifest.json"
     content = path.read_bytes()

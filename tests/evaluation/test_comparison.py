@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepdepixelate import upscale
-from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepdepixelate import downscale, psnr_y, ssim_y, st_lpips, upscale
-from deepdepixelate.data.ingest import degrade
+from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,

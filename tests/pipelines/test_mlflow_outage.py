@@ -177,7 +177,7 @@ def test_a_run_ends_well_without_the_server_and_says_once_what_is_lost(
         "the file data/06_models/sample/srresnet.safetensors",
         "the model deepdepixelate-srresnet-sample",
         "the parameters of pretrain.plot_curves",
-        "that it has ended",
+        "the end of the run",
         "log-artifact --run-id",
     ):
         assert part in told
@@ -198,4 +198,4 @@ def test_an_error_of_the_run_itself_is_told_though_the_server_is_gone(
     assert outcome.code != 0
     assert history.name in outcome.output
     assert "MlflowException" not in outcome.output
-    assert outcome.output.count("did not take everything") == 1
+    assert outcome.output.count("did not record everything") == 1

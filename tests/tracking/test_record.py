@@ -72,8 +72,8 @@ class Server:
     def take(self, request: dict[str, Any]) -> None:
         for each in request.get("metrics", []):
             self.points.append((each["key"], each["step"], each["value"]))
-        if "key" in request:
-            self.tags[request["key"]] = request["value"]
+        for each in request.get("tags", []):
+            self.tags[each["key"]] = each["value"]
 
 
 @pytest.fixture
@@ -119,12 +119,12 @@ def test_points_are_kept_while_the_server_is_gone_and_sent_when_it_answers(
     assert [value for *_, value in server.points] == pytest.approx([0.5, 0.3, 0.2, 0.1])
     assert server.tags["pretrain.continues_run"] == "1" * 32
     gone, back = (record.message for record in caplog.records)
-    assert "The run goes on" in gone
+    assert "The run continues" in gone
     assert "answers again" in back
     assert not warnings(caplog)
 
 
-def test_what_could_not_be_sent_in_the_end_is_told_once(
+def test_the_warning_at_the_end_names_once_what_could_not_be_sent(
     server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: list[str] = []
@@ -138,15 +138,15 @@ def test_what_could_not_be_sent_in_the_end_is_told_once(
     outbox.send("the file report.html", partial(mlflow.MlflowClient().set_tag, RUN, "a", "b"))
     outbox.conclude(RUN, end)
     assert ended == [RUN]
-    (told,) = warnings(caplog)
+    (warning,) = warnings(caplog)
     for part in (server.address, f"run {RUN}", "not answer", "curves of train_gan; the file repo"):
-        assert part in told
-    assert "it stays RUNNING" in told
+        assert part in warning
+    assert "status stays RUNNING" in warning
     outbox.conclude(RUN)
     assert len(warnings(caplog)) == 1
 
 
-def test_a_server_that_is_gone_is_left_alone_for_a_while_but_asked_in_the_end(
+def test_a_server_that_is_down_is_not_checked_for_a_while_but_at_the_end(
     server: Server,
     outbox: Outbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +163,7 @@ def test_a_server_that_is_gone_is_left_alone_for_a_while_but_asked_in_the_end(
     assert not warnings(caplog)
 
 
-def test_what_a_server_refuses_does_not_keep_the_rest_from_it(
+def test_a_refused_request_does_not_keep_back_the_others(
     server: Server, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused() -> None:
@@ -175,10 +175,10 @@ def test_what_a_server_refuses_does_not_keep_the_rest_from_it(
         record.log(1, {"loss": 0.5})
         outbox.conclude(RUN)
     assert len(server.points) == 1
-    (told,) = warnings(caplog)
-    assert "413, too large" in told
-    assert "are the file big; and" in told
-    assert "secret" not in told
+    (warning,) = warnings(caplog)
+    assert "413, too large" in warning
+    assert "Missing are the file big; and" in warning
+    assert "secret" not in warning
 
 
 def test_a_record_that_another_process_keeps_is_sent_before_it_is_closed(

@@ -1,1 +1,1 @@
-"""Faces on disk: their sources, LR, and pixels as shards. Knows neither Kedro nor MLflow."""
+"""Face images on disk: sources, ingestion, LR, shards. Imports no Kedro and no MLflow."""

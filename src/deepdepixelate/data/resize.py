@@ -1,10 +1,10 @@
 """Bicubic resizing as in MATLAB's ``imresize(image, factor, 'bicubic')``.
 
-The low-resolution images of the super-resolution benchmarks (Set5, Set14, BSD100, DIV2K) were made
-with that function, so figures compare only when the degradation does; ``downscale`` equals it bit
-for bit. What defines it: the cubic convolution kernel with a = -0.5 (Keys, 1981), widened by the
-factor when shrinking (antialiasing), borders mirrored with the edge pixel repeated, height first
-and then width, and a rounding to uint8 (halves up) after each of the two passes.
+The LR images of the super-resolution benchmarks (Set5, Set14, BSD100, DIV2K) were made with that
+function, and scores are comparable only if LR is the same; ``downscale`` equals it bit for bit. It
+is defined by the cubic convolution kernel with a = -0.5 (Keys, 1981), widened by the factor when
+shrinking (antialiasing), mirrored borders with the edge pixel repeated, height before width, and
+rounding to uint8 (halves up) after each of the two passes.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ KERNEL = "bicubic a=-0.5, antialiased, mirrored border, height then width, uint8
 """The degradation in words, for manifests and reports."""
 
 _EXACT_IN_UINT8 = (2, 4, 8)
-"""Scales whose kernel weights are multiples of a power of two: torch's uint8 operator, which holds
-weights as 16-bit integers, is then exact, and several times as fast as floating point."""
+"""Scales whose kernel weights are multiples of a power of two. For them torch's uint8 operator,
+which stores weights as 16-bit integers, is exact, and several times faster than floating point."""
 
 _STEP_PIXELS = 300_000
 """Pixels resized at a time, so that intermediates stay in the processor's cache."""
@@ -62,8 +62,8 @@ def downscale(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 def upscale(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     """Enlarge a batch of images by an integer factor: the baseline of every comparison.
 
-    Between the passes nothing is rounded, as in the floating-point ports of the function that the
-    field scores with; MATLAB on uint8 rounds there, which moves PSNR on Set5 by 0.0015 dB.
+    Nothing is rounded between the passes, as in the floating-point ports that papers score with;
+    MATLAB on uint8 rounds there, which changes PSNR on Set5 by 0.0015 dB.
 
     Args:
         images: uint8, shape (N, H, W, C).
@@ -103,8 +103,8 @@ def _parts(count: int, pixels: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
 
 
-# Torch's own rule at the border (truncate the kernel and renormalise it) is kept off the image by
-# mirrored pixels, as many as the kernel reaches, whose share of the output is dropped again.
+# Torch truncates and renormalises the kernel at the border. Here the image is extended by as many
+# mirrored pixels as the kernel reaches, and their part of the output is dropped.
 
 
 def _shrink_axis(values: Tensor, axis: int, scale: int) -> Tensor:

@@ -1,9 +1,8 @@
-"""Pixels at rest: images of one size as shards of raw uint8 ``.npy`` with a manifest.
+"""Datasets of images of one size, stored as shards of raw uint8 ``.npy`` with a manifest.
 
 A folder holds ``shard-00000.npy``, ``shard-00001.npy``, … of shape (count, H, W, C) and
-``manifest.json``, which is written last and by rename: a folder without it is not a dataset, so
-that nothing half-written passes for a finished one. Shards are plain ``.npy`` to be read as memory
-maps: a random crop costs a page or two of reading and no decoding.
+``manifest.json``. The manifest is written last and renamed into place, so a folder that has one is
+complete. Shards are read as memory maps: a random crop reads a page or two and decodes nothing.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,14 @@ from deepdepixelate.files import atomic_write, make_folder
 
 MANIFEST = "manifest.json"
 TABLE = "degradations.csv"
-"""What was done to each image, for LR that is random for each image."""
+"""The degradation of each image, one row per image; only for realistic LR."""
+
+_REPAIR = "Run kedro run --pipelines ingest,degrade again (with the same --env)."
 
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Some images of one size: their names and uint8 pixels of shape (N, H, W, C)."""
+    """Images of one size: N names, and uint8 pixels of shape (N, H, W, C)."""
 
     names: list[str]
     pixels: NDArray[np.uint8]
@@ -38,12 +39,12 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class ImageStream:
-    """Images on their way to disk, made while they are written so that memory stays small.
+    """Images that are made while they are written, so that memory stays small.
 
     Attributes:
-        batches: the images in order, to be gone through once.
-        details: what the manifest shall say besides (a JSON object), asked after the last batch.
-        table: what ``TABLE`` shall hold, asked after the last batch; nothing for no such file.
+        batches: the images in order; can be iterated once.
+        details: gives the manifest's ``details`` (a JSON object); called after the last batch.
+        table: gives the content of ``TABLE``, empty for no file; called after the last batch.
     """
 
     batches: Iterable[ImageBatch]
@@ -52,7 +53,7 @@ class ImageStream:
 
 
 class Shard(BaseModel):
-    """One file of a dataset: its name, its number of images and the SHA-256 of the whole file."""
+    """One file of a dataset: its name, number of images, and SHA-256."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,7 +63,7 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a folder of shards holds. ``shape`` is that of one image: (H, W, C)."""
+    """The content of ``manifest.json``. ``shape`` is that of one image: (H, W, C)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,15 +77,16 @@ class Manifest(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the shards' own: equal for equal pixels in equal order and sharding."""
+        """SHA-256 over the shards' hashes: equal for equal pixels, order and sharding."""
         lines = "".join(f"{shard.sha256} {shard.count}\n" for shard in self.shards)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 class ShardedImages:
-    """Images of one size, read from their shards as they are needed.
+    """Images of one size. Indexing gives read-only views (H, W, C) into the memory maps.
 
-    Indexing gives read-only views (H, W, C) into memory maps; nothing is decoded or copied.
+    Raises:
+        UserError: the folder has no manifest, or the manifest or a shard is damaged.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -107,10 +109,9 @@ class ShardedImages:
 
     @cached_property
     def _maps(self) -> list[NDArray[np.uint8]]:
-        return [np.load(self._path(shard), mmap_mode="r") for shard in self.manifest.shards]
-
-    def _path(self, shard: Shard) -> Path:
-        return self.directory / shard.file
+        return [
+            np.load(self.directory / shard.file, mmap_mode="r") for shard in self.manifest.shards
+        ]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,24 +121,24 @@ class ShardedImages:
     def verify(self) -> None:
         """Read every shard and compare it with the hash in the manifest.
 
-        Shards are not synced to the disk one by one when they are written, which would take longer
-        than all the rest: after a power failure one can be whole by its size and hold zeros.
+        Shards are not synced to the disk when they are written, as that would take most of the
+        time: after a power failure, a shard of the right size can hold zeros.
 
         Raises:
-            UserError: a shard is not what was written.
+            UserError: a shard differs.
         """
         for shard in self.manifest.shards:
-            path = self._path(shard)
+            path = self.directory / shard.file
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                    raise UserError(f"{path} is damaged. Make the dataset again.")
+                    raise UserError(f"{path} is damaged. {_REPAIR}")
 
     def batches(self, size: int) -> Iterator[ImageBatch]:
-        """All images in order, at most ``size`` at a time, read without mapping them to memory."""
+        """All images in order, at most ``size`` at a time, read without memory maps."""
         done = 0
         for shard in self.manifest.shards:
-            with self._path(shard).open("rb") as file:
-                _skip_header(file)
+            with (self.directory / shard.file).open("rb") as file:
+                file.seek(len(_header((shard.count, *self.manifest.shape))))
                 for start in range(0, shard.count, size):
                     count = min(size, shard.count - start)
                     values = np.fromfile(file, np.uint8, count * int(np.prod(self.manifest.shape)))
@@ -147,20 +148,23 @@ class ShardedImages:
 
 
 class ImagePairs:
-    """HR images and their LR counterparts, checked to belong together.
+    """HR images and the LR images made from them.
 
     Attributes:
-        hr: originals, (H, W, C) each.
-        lr: the same images shrunk, (H / scale, W / scale, C) each.
+        hr: HR images, (H, W, C) each.
+        lr: LR images in the same order, (H / scale, W / scale, C) each.
         scale: how many times smaller LR is.
+
+    Raises:
+        UserError: LR was made from other images.
     """
 
     def __init__(self, hr: ShardedImages, lr: ShardedImages) -> None:
         source = lr.manifest.details.get("source")
         if source != hr.manifest.digest or lr.names != hr.names:
             raise UserError(
-                f"{lr.directory} was not made from the images that are now in {hr.directory}. "
-                "Make it again: kedro run --pipeline degrade (with the same --env)."
+                f"{lr.directory} was not made from the images that are now in {hr.directory}. Run "
+                "kedro run --pipeline degrade (with the same --env)."
             )
         self.hr = hr
         self.lr = lr
@@ -170,7 +174,7 @@ class ImagePairs:
         return len(self.hr)
 
     def verify(self) -> None:
-        """Read all images and compare them with their hashes; UserError where one differs."""
+        """Read all shards and compare them with their hashes; UserError if one differs."""
         self.hr.verify()
         self.lr.verify()
 
@@ -185,7 +189,7 @@ class ImagePairs:
 
 @dataclass
 class _ShardWriter:
-    """Writes one shard image by image; its header counts ``capacity`` images until ``close``."""
+    """Writes one shard, batch by batch; until ``finish`` its header counts ``capacity`` images."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -208,7 +212,7 @@ class _ShardWriter:
         self.count += len(pixels)
 
     def finish(self) -> Shard:
-        """Correct the header of a shard that was not filled, and describe it."""
+        """Write the number of images into the header, if the shard is not full."""
         if self.count < self.capacity:
             self._file.seek(0)
             self._file.write(_header((self.count, *self.shape)))
@@ -218,7 +222,7 @@ class _ShardWriter:
         return Shard(file=self.path.name, count=self.count, sha256=self._hash.hexdigest())
 
     def _write(self, data: bytes | memoryview) -> None:
-        written = self._pool.submit(self._file.write, data)  # writing and hashing side by side
+        written = self._pool.submit(self._file.write, data)  # hash while writing
         self._hash.update(data)
         written.result()
 
@@ -226,20 +230,20 @@ class _ShardWriter:
 def write_shards(
     directory: Path, stream: ImageStream, *, split: str, images_per_shard: int
 ) -> Manifest:
-    """Write a stream of images of one size as shards and, last of all, their manifest.
+    """Write a stream of images of one size as shards, and then their manifest.
 
-    What the folder held before is gone from the moment this begins: its manifest first.
+    An earlier dataset in the folder is removed first, its manifest before its shards.
 
     Raises:
-        UserError: the stream held no image, or the disk could not take it.
-        ValueError: the stream's images are not uint8 of one size.
+        UserError: the stream has no images, or the folder cannot be written to.
+        ValueError: the images are not uint8 of one size.
     """
     try:
         make_folder(directory)
-        remove_shards(directory)
+        _remove_shards(directory)
         shards, names, shape = _write_all(directory, stream, images_per_shard)
         if shape is None:
-            raise UserError(f"no image was left to write for the {split} split in {directory}.")
+            raise UserError(f"no usable images for the {split} split: {directory} was not written.")
         manifest = Manifest(
             count=len(names),
             shape=shape,
@@ -255,20 +259,18 @@ def write_shards(
             file.write(manifest.model_dump_json(indent=1).encode())
     except OSError as error:
         with suppress(OSError):
-            remove_shards(directory)
+            _remove_shards(directory)
         raise UserError(
-            f"{directory} could not be written: {error.strerror or error}. What was written of it "
+            f"{directory} could not be written: {error.strerror or error}. The incomplete dataset "
             "was removed; make room or mend the permissions and run the same command again."
         ) from error
     return manifest
 
 
-def remove_shards(directory: Path) -> None:
-    """Remove a dataset's files, the manifest first; anything else in the folder stays."""
-    (directory / MANIFEST).unlink(missing_ok=True)
-    (directory / TABLE).unlink(missing_ok=True)
-    for path in directory.glob("shard-*.npy"):
-        path.unlink()
+def _remove_shards(directory: Path) -> None:
+    """Remove a dataset's files, the manifest first; other files in the folder stay."""
+    for path in (directory / MANIFEST, directory / TABLE, *directory.glob("shard-*.npy")):
+        path.unlink(missing_ok=True)
 
 
 def _write_all(
@@ -300,30 +302,25 @@ def _read_manifest(directory: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{directory} holds no complete dataset: {MANIFEST} is missing.") from None
+        raise UserError(f"{directory} has no complete dataset: {MANIFEST} is missing.") from None
     except ValidationError as error:
         raise UserError(
             f"{path} is damaged ({error.error_count()} errors, the first: "
-            f"{error.errors()[0]['msg']}). Make the dataset again."
+            f"{error.errors()[0]['msg']}). {_REPAIR}"
         ) from error
     for shard in manifest.shards:
         header = _header((shard.count, *manifest.shape))
         expected = len(header) + shard.count * int(np.prod(manifest.shape))
         file = directory / shard.file
         if not file.is_file() or file.stat().st_size != expected:
-            raise UserError(f"{file} is missing or cut short. Make the dataset again.")
+            raise UserError(f"{file} is missing or cut short. {_REPAIR}")
     return manifest
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """The ``.npy`` header; NumPy pads it so that the count never changes its length."""
+    """The ``.npy`` header. NumPy pads it, so its length does not depend on the count."""
     header = BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "|u1", "fortran_order": False, "shape": shape}
     )
     return header.getvalue()
-
-
-def _skip_header(file: BinaryIO) -> None:
-    np.lib.format.read_magic(file)
-    np.lib.format.read_array_header_1_0(file)

@@ -1,4 +1,4 @@
-"""Where faces come from: encoded images by name, and the split that each belongs to."""
+"""Sources of encoded face images with their splits; CelebA's archive or folder."""
 
 import hashlib
 import lzma
@@ -23,17 +23,26 @@ from deepdepixelate.errors import UserError
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+_DAMAGED_ENTRY = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    OSError,
+)
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 _ARCHIVE = "img_align_celeba.zip"
 _FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 _LISTS = ("list_eval_partition.txt", "list_eval_partition.csv")
-"""The official list, and the one of the copy on Kaggle, with commas and a heading."""
+"""The official list, and the list of Kaggle's copy, with commas and a heading."""
 
 
 class RejectedImageError(Exception):
-    """An image that cannot be used; the message says why."""
+    """An image that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,12 @@ class FaceSource:
     """A set of encoded images, each in one split.
 
     Attributes:
-        splits: the names that can be read, per split, in order.
-        read: gives an image's encoded bytes, on any thread; raises RejectedImageError where they
+        splits: the names of the images of each split, in order.
+        read: gives the encoded bytes of an image, on any thread; raises RejectedImageError if they
             are damaged.
-        missing: names that are listed for a split but not there, counted per split.
-        unlisted: how many images are there that belong to no split.
-        origin: what the report says of where the images come from.
+        origin: describes the source in manifests and in the report; ``path`` may be None.
+        missing: how many names of each split's list have no image.
+        unlisted: how many images are in no split.
     """
 
     splits: Mapping[Split, Sequence[str]]
@@ -59,8 +68,8 @@ class FaceSource:
 def decode(encoded: bytes, width: int, height: int) -> NDArray[np.uint8]:
     """Decode an image that must be RGB of exactly this size.
 
-    JPEG goes through libjpeg-turbo in its strict mode: data that Pillow would fill up with gray or
-    garbage (a bad Huffman code, bytes left over) is an error here.
+    JPEG is decoded by libjpeg-turbo in strict mode, which raises an error on damaged data (a bad
+    Huffman code, surplus bytes) that Pillow would replace with gray or garbage.
 
     Returns:
         uint8 RGB of shape (height, width, 3).
@@ -68,36 +77,27 @@ def decode(encoded: bytes, width: int, height: int) -> NDArray[np.uint8]:
     Raises:
         RejectedImageError: damaged, not an image, not RGB or of another size.
     """
+
+    def check_header(mode: str, actual_width: int, actual_height: int) -> None:
+        """Check before decoding: a header can claim a size that does not fit into memory."""
+        if mode != "RGB":
+            raise RejectedImageError(f"colour mode {mode}, expected RGB")
+        if (actual_width, actual_height) != (width, height):
+            raise RejectedImageError(
+                f"{actual_width}x{actual_height} pixels, expected {width}x{height}"
+            )
+
     if encoded.startswith(_JPEG_MAGIC):
-        return _decode_jpeg(encoded, (width, height))
-    return _decode_other(encoded, (width, height))
-
-
-def _decode_jpeg(encoded: bytes, expected: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(encoded)
-        mode = "RGB" if colourspace == "YCbCr" else str(colourspace)
-        _check_header(mode, (width, height), expected)
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, strict=True)
-        return pixels
-    except ValueError as error:
-        raise RejectedImageError(f"damaged JPEG: {error}") from error
-
-
-def _check_header(mode: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    """Before the pixels are decoded: a header may say a size that the memory does not hold."""
-    if mode != "RGB":
-        raise RejectedImageError(f"colour mode {mode}, expected RGB")
-    if size != expected:
-        raise RejectedImageError(
-            f"{size[0]}x{size[1]} pixels, expected {expected[0]}x{expected[1]}"
-        )
-
-
-def _decode_other(encoded: bytes, expected: tuple[int, int]) -> NDArray[np.uint8]:
+        try:
+            actual_height, actual_width, space, _ = simplejpeg.decode_jpeg_header(encoded)
+            check_header("RGB" if space == "YCbCr" else space, actual_width, actual_height)
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded, strict=True)
+            return pixels
+        except ValueError as error:
+            raise RejectedImageError(f"damaged JPEG: {error}") from error
     try:
         with Image.open(BytesIO(encoded)) as image:
-            _check_header(image.mode, image.size, expected)
+            check_header(image.mode, *image.size)
             return np.asarray(image)
     except UnidentifiedImageError:
         raise RejectedImageError("not an image that can be read") from None
@@ -108,19 +108,19 @@ def _decode_other(encoded: bytes, expected: tuple[int, int]) -> NDArray[np.uint8
 def read_partition(path: Path) -> dict[str, Split]:
     """Read CelebA's partition list: a name and 0, 1 or 2 (train, val, test) per line.
 
-    Blanks or a comma stand between them. A byte-order mark and a heading (``image_id``) are
+    They are separated by blanks or a comma. A byte-order mark and a heading (``image_id``) are
     skipped.
 
     Raises:
-        UserError: the file is missing or a line is not of that form; the line is named.
+        UserError: the file is missing or empty, or a line has another form or repeats a name.
     """
     partition: dict[str, Split] = {}
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing. It comes with CelebA (folder Eval) and says which image belongs "
-            "to which split; put it there or name its folder: --params celeba_dir=DIR."
+            f"{path} is missing. It comes with CelebA (folder Eval) and lists the split of each "
+            "image. Put it there or name its folder: --params celeba_dir=DIR."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CelebA's partition list: {error}") from error
@@ -146,23 +146,28 @@ def read_partition(path: Path) -> dict[str, Split]:
 def open_celeba(directory: Path) -> FaceSource:
     """Open CelebA's aligned faces: ``img_align_celeba.zip``, read in place, or a folder of images.
 
-    The folder may be ``img_align_celeba`` (or ``img_align_celeba_png``), once or twice deep, or the
-    directory itself. Images are found in the list by their names without suffix: copies as PNG are
-    in use. An archive that holds only part of the list is normal; what is missing is counted.
+    The folder is ``img_align_celeba`` or ``img_align_celeba_png``, also nested in a folder of the
+    same name, or ``directory`` itself. Images are looked up in the list without their suffix, so
+    that copies as PNG work. The images may be a part of the list; the missing ones are counted.
+
+    Args:
+        directory: the folder of the archive or images and the list, or the path of either file.
 
     Raises:
-        UserError: no archive and no images there, a damaged archive or list, or none of the images
-            is in the list.
+        UserError: there are no images, none of them is in the list, or the archive or the list is
+            damaged.
     """
-    if directory.is_file():  # the archive or the list, where their folder is meant
+    if directory.is_file():
         directory = directory.parent
     archive = directory / _ARCHIVE
     if archive.exists():
-        names, read, sha256 = *_open_zip(archive), _sha256(archive)
         place = archive
+        names, read = _open_zip(archive)
+        sha256 = _sha256(archive)
     else:
         place = _find_folder(directory)
-        names, read, sha256 = *_open_folder(place), None
+        names, read = _open_folder(place)
+        sha256 = None
     if not names:
         raise UserError(
             f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
@@ -184,9 +189,9 @@ def open_celeba(directory: Path) -> FaceSource:
     taken = sum(map(len, splits.values()))
     if not taken:
         raise UserError(
-            f"{place} holds {len(names):,} images, and none of them is in {list_file.name}: it has "
-            f"{min(names)}, the list {next(iter(partition))}. Give the images and the list of one "
-            "data set."
+            f"{place} has {len(names):,} images, and none of them is in {list_file.name}: the "
+            f"images include {min(names)}, the list {next(iter(partition))}. Use the images and "
+            "the list of the same data set."
         )
     return FaceSource(
         splits=splits,
@@ -202,12 +207,10 @@ def open_celeba(directory: Path) -> FaceSource:
 
 
 def _find_folder(directory: Path) -> Path:
-    """The folder with the images: copies of CelebA often hold one of the same name in it."""
-    for name in _FOLDERS:
-        for folder in (directory / name / name, directory / name):
-            if folder.is_dir():
-                return folder
-    return directory
+    folders = [
+        folder for name in _FOLDERS for folder in (directory / name / name, directory / name)
+    ]
+    return next((folder for folder in folders if folder.is_dir()), directory)
 
 
 def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
@@ -215,8 +218,8 @@ def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is not a complete zip archive ({error}): a download cut short, perhaps. "
-            "Fetch it again; nothing was changed."
+            f"{path} is not a complete zip archive ({error}); the download may have been cut "
+            "short. Download it again."
         ) from error
     entries = {
         PurePosixPath(entry.filename).name: entry
@@ -230,25 +233,17 @@ def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
             if entry.compress_type == zipfile.ZIP_STORED and hasattr(os, "pread"):
                 return _read_stored(archive, entry)
             return archive.read(entry)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            lzma.LZMAError,
-            struct.error,
-            EOFError,
-            RuntimeError,
-            OSError,
-        ) as error:
+        except _DAMAGED_ENTRY as error:
             raise RejectedImageError(f"damaged in the archive: {error}") from error
 
     return list(entries), read
 
 
 def _read_stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Read an uncompressed entry without ``zipfile``'s lock and file objects: a third of the time.
+    """Read an uncompressed entry, as in CelebA's archive, without ``zipfile``'s lock.
 
-    CelebA's archive is stored so. The lengths of name and extra field stand at offset 26 of the
-    local header (APPNOTE.TXT, 4.3.7) and may differ from those of the central directory.
+    This takes a third of the time. The lengths of name and extra field are at offset 26 of the
+    local header (APPNOTE.TXT, 4.3.7) and may differ from the central directory's.
     """
     assert archive.fp is not None  # noqa: S101 - it is open
     descriptor = archive.fp.fileno()

@@ -1,1 +1,1 @@
-"""One Kedro pipeline a stage: thin nodes over the library."""
+"""One Kedro pipeline per stage, with thin nodes that call the library."""

@@ -1,1 +1,1 @@
-"""All of MLflow: what a run records, what it was made from, and models that others serve."""
+"""All of MLflow: the record of runs, their lineage, and models to serve."""

@@ -1,4 +1,4 @@
-"""What an MLflow run was made from: data sets as its inputs, and links to the runs before it."""
+"""The lineage of an MLflow run: data sets as inputs, and links to the runs that made weights."""
 
 import hashlib
 import json
@@ -8,165 +8,159 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.data.dataset import Dataset
-from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
-from mlflow.entities import LifecycleStage, LoggedModelInput, Metric
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    LoggedModelInput,
+    Metric,
+    RunInfo,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from deepdepixelate.data.shards import ImagePairs
-from deepdepixelate.evaluation.benchmarks import hr_folder
-from deepdepixelate.photographs.reading import image_files
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
-"""What MLflow calls the use of each split."""
+"""MLflow's name for the use of each split."""
 
-_NOT_THERE = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-
-
-class ImageSet(Dataset):
-    """A set of HR images and their LR, as MLflow lists it: described, not read.
-
-    ``digest`` is the beginnings of the HR and the LR digest, as MLflow keeps 36 characters.
-    """
-
-    def __init__(
-        self, name: str, hr_digest: str, lr_digest: str, directory: Path, profile: Mapping[str, Any]
-    ) -> None:
-        self._profile = {**profile, "hr_digest": hr_digest, "lr_digest": lr_digest}
-        source = get_dataset_source_from_json(json.dumps({"uri": str(directory)}), "local")
-        super().__init__(source, name)
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        return self._profile
-
-    @property
-    def schema(self) -> TensorDatasetSchema:
-        """LR in, HR out; -1 stands for any number of images, and for sizes that vary."""
-        lr, hr = (self._profile.get(f"{kind}_shape", (-1, -1, 3)) for kind in ("lr", "hr"))
-        return TensorDatasetSchema(features=_images("lr", lr), targets=_images("hr", hr))
-
-    def _compute_digest(self) -> str:
-        return "-".join(self._profile[kind][:16] for kind in ("hr_digest", "lr_digest"))
-
-    def to_dict(self) -> dict[str, str]:
-        return {
-            **super().to_dict(),
-            "schema": json.dumps(self.schema.to_dict()),
-            "profile": json.dumps(self.profile),
-        }
+_NOT_FOUND = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
-def describe_pairs(dataset: str, pairs: ImagePairs) -> ImageSet:
-    """A split of the project's own data, named ``<dataset>/<split>``, from its manifests."""
+def describe_pairs(dataset: str, pairs: ImagePairs) -> Dataset:
+    """Describe a split of the project's data, named ``<dataset>/<split>``, from its manifests."""
     hr, lr = pairs.hr.manifest, pairs.lr.manifest
-    return ImageSet(
-        f"{dataset}/{hr.split}",
-        hr.digest,
-        lr.digest,
-        pairs.hr.directory,
-        {
-            "images": hr.count,
-            "scale": pairs.scale,
-            "hr_shape": list(hr.shape),
-            "lr_shape": list(lr.shape),
-            "degradation": lr.details.get("kernel"),
-        },
-    )
+    profile = {
+        "images": hr.count,
+        "scale": pairs.scale,
+        "hr_shape": list(hr.shape),
+        "lr_shape": list(lr.shape),
+        "degradation": lr.details.get("kernel"),
+    }
+    return _describe(f"{dataset}/{hr.split}", pairs.hr.directory, hr.digest, lr.digest, profile)
 
 
-def describe_benchmark(name: str, folders: Mapping[str, Any], scale: int) -> ImageSet:
-    """A benchmark's folders (``hr``, ``lr`` or None), named as it is; its files are hashed."""
+def describe_benchmark(name: str, folders: Mapping[str, Any], scale: int) -> Dataset:
+    """Describe a benchmark from its folders ``hr`` and ``lr`` (or None); hashes their files."""
+    from deepdepixelate.evaluation.benchmarks import hr_folder
+    from deepdepixelate.photographs.reading import image_files
+
     directory = Path(folders["hr"])
     hr = image_files(hr_folder(directory))
-    lr = None if folders["lr"] is None else image_files(Path(folders["lr"]))
-    made = f"made from HR, {scale}x smaller"
-    return ImageSet(
-        name,
-        _digest(hr),
-        hashlib.sha256(made.encode()).hexdigest() if lr is None else _digest(lr),
-        directory,
-        {"images": len(hr), "scale": scale, "lr": made if lr is None else str(folders["lr"])},
+    if folders["lr"] is None:
+        lr = f"made from HR, {scale}x smaller"
+        lr_digest = hashlib.sha256(lr.encode()).hexdigest()
+    else:
+        lr = str(folders["lr"])
+        lr_digest = _digest(image_files(Path(lr)))
+    profile = {"images": len(hr), "scale": scale, "lr": lr}
+    return _describe(name, directory, _digest(hr), lr_digest, profile)
+
+
+def _describe(
+    name: str, directory: Path, hr_digest: str, lr_digest: str, profile: Mapping[str, Any]
+) -> Dataset:
+    """A data set with LR as features and HR as targets; -1 is any number, or a varying size."""
+
+    def images(name: str) -> Schema:
+        shape = (-1, *profile.get(f"{name}_shape", (-1, -1, 3)))
+        return Schema([TensorSpec(np.dtype(np.uint8), shape, name)])
+
+    schema = TensorDatasetSchema(features=images("lr"), targets=images("hr"))
+    return Dataset(
+        name=name,
+        digest=f"{hr_digest[:16]}-{lr_digest[:16]}",  # MLflow keeps 36 characters
+        source_type="local",
+        source=json.dumps({"uri": str(directory)}),
+        schema=json.dumps(schema.to_dict()),
+        profile=json.dumps({**profile, "hr_digest": hr_digest, "lr_digest": lr_digest}),
     )
 
 
-def log_input(images: ImageSet, context: str) -> None:
-    """Add a set of images to the active run's inputs."""
-    mlflow.log_input(images, context=context)
+def log_input(images: Dataset, context: str) -> None:
+    """Add a data set to the active run's inputs."""
+    logged = DatasetInput(images, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+    mlflow.MlflowClient().log_inputs(_active().run_id, [logged])
+
+
+def _active() -> RunInfo:
+    run = mlflow.active_run()
+    assert run is not None  # noqa: S101 - these functions are called during a run
+    return run.info
 
 
 def link_weights(relation: str, weights: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Tag the active run with the weights that it uses and the runs that made them.
 
-    Tags: ``<relation>.<name>.digest``, and ``<relation>.<name>.run`` where another run made them
-    that is in this tracking store: those of the packaged weights, say, are not. Their models become
-    the active run's inputs.
+    The tags are ``<relation>.<name>.digest`` and ``<relation>.<name>.run``. The latter is left out
+    if the run is the active one, or is not in this tracking store, as for packaged weights. The
+    models of those runs become the active run's inputs.
 
     Args:
         relation: ``evaluates`` or ``starts_from``.
         weights: by name their ``digest`` and ``mlflow_run_id`` (which may be None or missing).
 
     Returns:
-        By name, the runs that were linked.
+        The ids of the linked runs, by the name of the weights.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return {}
+    run = _active()
     tags = {f"{relation}.{name}.digest": origin["digest"] for name, origin in weights.items()}
     makers = {
         name: str(maker)
         for name, origin in weights.items()
-        if (maker := origin.get("mlflow_run_id")) not in (None, run.info.run_id)
-        and _is_here(str(maker))
+        if (maker := origin.get("mlflow_run_id")) not in (None, run.run_id)
+        and _is_in_store(str(maker))
     }
     tags |= {f"{relation}.{name}.run": maker for name, maker in makers.items()}
-    if makers:
-        tags["mlflow.note.content"] = _describe(relation, makers, run.info.experiment_id)
+    if makers:  # the run's description in MLflow's pages
+        links = [
+            f"{name} of run [{maker[:8]}](#/experiments/{run.experiment_id}/runs/{maker})"
+            for name, maker in makers.items()
+        ]
+        verb = relation.replace("_", " ").capitalize()
+        tags["mlflow.note.content"] = f"{verb} {' and '.join(links)}."
     mlflow.set_tags(tags)
     for name, maker in makers.items():
-        _add_model(run.info.run_id, name, maker)
+        _add_input_model(run.run_id, name, maker)
     return makers
 
 
 def link_evaluation(weights: Mapping[str, Mapping[str, Any]]) -> None:
-    """Link the active run, an evaluation, with the runs whose weights it scored, both ways.
+    """Link the active run, an evaluation, and the runs that made the weights, in both directions.
 
-    Each of those gets a tag of its own for each evaluation, ``evaluated_by.<first 8 of its id>``,
-    so that evaluations at the same time do not overwrite each other's.
+    Each evaluation has its own tag in those runs, ``evaluated_by.<first 8 digits of its id>``, so
+    that concurrent evaluations do not overwrite each other's.
     """
     makers = link_weights("evaluates", weights)
-    run = mlflow.active_run()
-    if run is None:
-        return
-    evaluation = run.info.run_id
+    evaluation = _active().run_id
     for maker in sorted(set(makers.values())):
         mlflow.MlflowClient().set_tag(maker, f"evaluated_by.{evaluation[:8]}", evaluation)
 
 
 def add_scores(metrics: Iterable[str]) -> None:
-    """Make metrics of the active run, an evaluation, those of the models that they are about.
+    """Attach metrics of the active run, an evaluation, to the models that they score.
 
     Args:
-        metrics: as ``<set>.<generator>.<metric>``, logged before.
+        metrics: names as ``<set>.<generator>.<metric>``, logged before.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return
     client = mlflow.MlflowClient()
-    recorded = client.get_run(run.info.run_id)
-    made = [] if recorded.outputs is None else recorded.outputs.model_outputs
-    used = [] if recorded.inputs is None else recorded.inputs.model_inputs
-    for model_id in [each.model_id for each in made] + [each.model_id for each in used]:
-        name = client.get_logged_model(model_id).name
+    run = client.get_run(_active().run_id)
+    models = [
+        *(run.outputs.model_outputs if run.outputs else ()),
+        *(run.inputs.model_inputs if run.inputs else ()),
+    ]
+    for model in models:
+        name = client.get_logged_model(model.model_id).name
         of_model = [metric for metric in metrics if metric.split(".")[1] == name]
-        add_metrics(run.info.run_id, model_id, of_model)
+        add_metrics(run.info.run_id, model.model_id, of_model)
 
 
 def add_metrics(run_id: str, model_id: str, metrics: Iterable[str]) -> None:
-    """Make the last points of metrics of a run those of a logged model, too."""
+    """Attach the last points of a run's metrics to a logged model."""
     client = mlflow.MlflowClient()
     points = [client.get_metric_history(run_id, metric)[-1] for metric in metrics]
     client.log_batch(
@@ -178,35 +172,26 @@ def add_metrics(run_id: str, model_id: str, metrics: Iterable[str]) -> None:
     )
 
 
-def _is_here(run_id: str) -> bool:
-    """Whether a run is in this tracking store, and not deleted."""
+def _is_in_store(run_id: str) -> bool:
+    """Whether the tracking store has a run, and it is not deleted."""
     try:
         found = mlflow.MlflowClient().get_run(run_id)
     except MlflowException as error:
-        if error.error_code != _NOT_THERE:
+        if error.error_code != _NOT_FOUND:
             raise
         return False
     return bool(found.info.lifecycle_stage == LifecycleStage.ACTIVE)
 
 
-def _describe(relation: str, makers: Mapping[str, str], experiment: str) -> str:
-    """The run's description in MLflow's pages, with the runs to click on."""
-    links = [
-        f"{name} of run [{maker[:8]}](#/experiments/{experiment}/runs/{maker})"
-        for name, maker in makers.items()
-    ]
-    return f"{relation.replace('_', ' ').capitalize()} {' and '.join(links)}."
-
-
-def _add_model(run_id: str, name: str, maker: str) -> None:
-    """Make the model that a run logged under a name an input of another run."""
+def _add_input_model(run_id: str, name: str, maker: str) -> None:
+    """Make the model that the run ``maker`` logged as ``name`` an input of a run."""
     client = mlflow.MlflowClient()
     outputs = client.get_run(maker).outputs
     logged = [] if outputs is None else outputs.model_outputs
     try:
         models = [client.get_logged_model(each.model_id) for each in logged]
-    except MlflowException as error:  # the run is there, its model was deleted
-        if error.error_code != _NOT_THERE:
+    except MlflowException as error:  # the model was deleted, but not its run
+        if error.error_code != _NOT_FOUND:
             raise
         return
     inputs = [LoggedModelInput(model.model_id) for model in models if model.name == name]
@@ -214,12 +199,8 @@ def _add_model(run_id: str, name: str, maker: str) -> None:
         client.log_inputs(run_id, models=inputs)
 
 
-def _images(name: str, shape: Iterable[int]) -> Schema:
-    return Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape), name)])
-
-
 def _digest(files: Iterable[Path]) -> str:
-    """SHA-256 over names and contents, in the order given."""
+    """SHA-256 over the names and contents of files."""
     hashed = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

@@ -1,118 +1,114 @@
-"""What a run sends to MLflow. If MLflow fails, the run goes on."""
+"""A queue of requests to MLflow, so that a run continues if MLflow fails."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable
 
+import mlflow
+
 from deepdepixelate.errors import first_line
-from deepdepixelate.tracking.store import knock, without_password
+from deepdepixelate.tracking.store import unreachable, without_password
 
 logger = logging.getLogger(__name__)
 
-Ask = Callable[[], object]
+Request = Callable[[], object]
 
 _PAUSE = 20
-"""Seconds between two checks of a server that is gone; each check may take as long."""
+"""Least seconds between two checks of an unreachable server; a check may take as long."""
 
-_END = "that it has ended (there it stays RUNNING)"
+_END = "the end of the run (its status stays RUNNING)"
 
 
 class Outbox:
-    """Sends at once what MLflow accepts; keeps the rest and sends it when the server answers."""
+    """Sends requests at once, keeps those that fail, and sends them again later."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Ask] = {}
+        self._pending: dict[str, Request] = {}
         self._reason = ""
-        self._gone = False
-        self._knocked = 0.0
+        self._is_down = False
+        self._checked = 0.0
 
-    def send(self, what: str, ask: Ask) -> None:
-        """Ask MLflow for something, now or later.
+    def send(self, name: str, request: Request) -> None:
+        """Send a request, now or later.
 
         Args:
-            what: names it in the warning at the end; the same that waits already is replaced.
-            ask: is called now, and again later if it fails. Any error counts: the stores behind
-                MLflow raise errors of their own.
+            name: describes the request in the warning at the end; a pending one of the same name
+                is replaced.
+            request: is called now, and again later if it raises any exception: MLflow's stores
+                raise errors of their own.
         """
-        self._waiting[what] = ask
-        if not self._gone:
-            self._try([what])
-        elif time.monotonic() - self._knocked > _PAUSE:
+        self._pending[name] = request
+        if not self._is_down:
+            self._try([name])
+        elif time.monotonic() - self._checked > _PAUSE:
             self._try_all()
 
-    def conclude(self, run_id: str, end: Ask | None = None) -> None:
-        """Send what is waiting, end the run, and say what is lost.
+    def conclude(self, run_id: str | None, end: Request | None = None) -> None:
+        """Send what is pending, end the run, and warn of what could not be sent.
 
         Args:
             run_id: the run.
-            end: ends the run. It is called even where the server is gone: this process, too, must
-                know that the run has ended.
+            end: ends the run. It is called even if the server is down, because it also ends the
+                run in this process.
         """
         self._try_all()
         if end is not None:
-            self._gone = False
+            self._is_down = False
             self.send(_END, end)
-        if self._waiting:
+        if self._pending:
             logger.warning(
-                "MLflow (%s) did not take everything of run %s: %s. Lost from its record are %s; "
-                "and system metrics. The run went on without it, and its files are in data/. To "
-                "add one there: mlflow artifacts log-artifact --run-id %s --local-file FILE",
+                "MLflow (%s) did not record everything of run %s: %s. Missing are %s; and system "
+                "metrics. The run continued, and its files are in data/. To add one: mlflow "
+                "artifacts log-artifact --run-id %s --local-file FILE",
                 _address(),
                 run_id,
                 self._reason,
-                "; ".join(self._waiting),
+                "; ".join(self._pending),
                 run_id,
             )
-        self._waiting, self._reason, self._gone = {}, "", False
+        self._pending, self._reason, self._is_down = {}, "", False
 
     def _try_all(self) -> None:
-        if self._gone:
-            self._gone = self._silence() is not None
-        self._try(list(self._waiting))
+        if self._is_down:
+            self._is_down = self._check() is not None
+        self._try(list(self._pending))
 
     def _try(self, names: Iterable[str]) -> None:
-        for what in names:
-            if self._gone:
+        for name in names:
+            if self._is_down:
                 return
             try:
-                self._waiting[what]()
+                self._pending[name]()
             except Exception as error:
-                logger.debug("MLflow did not take %s", what, exc_info=True)
+                logger.debug("MLflow did not accept %s", name, exc_info=True)
                 self._note(error)
             else:
-                self._waiting.pop(what, None)
-        if self._reason and not self._waiting:
-            logger.info("MLflow answers again: what was kept for it was sent.")
+                self._pending.pop(name, None)
+        if self._reason and not self._pending:
+            logger.info("MLflow answers again: everything pending was sent.")
             self._reason = ""
 
     def _note(self, error: Exception) -> None:
         is_first = not self._reason
-        silence = self._silence()
-        self._gone = silence is not None
-        self._reason = (
-            f"it does not answer ({silence})" if silence else without_password(first_line(error))
-        )
+        why = self._check()
+        self._is_down = why is not None
+        self._reason = f"it does not answer ({why})" if why else without_password(first_line(error))
         if is_first:
             logger.info(
-                "MLflow (%s) does not take everything: %s. The run goes on, and what is kept for "
-                "MLflow is sent later.",
+                "MLflow (%s) fails: %s. The run continues, and its records are sent later.",
                 _address(),
                 self._reason,
             )
 
-    def _silence(self) -> str | None:
-        import mlflow
-
-        silence = knock(mlflow.get_tracking_uri())
-        self._knocked = time.monotonic()
-        return silence
+    def _check(self) -> str | None:
+        why = unreachable(mlflow.get_tracking_uri())
+        self._checked = time.monotonic()
+        return why
 
 
 def _address() -> str:
-    import mlflow
-
     return without_password(mlflow.get_tracking_uri())
 
 
 OUTBOX = Outbox()
-"""One a process, as is MLflow's active run."""
+"""The process's only one, as MLflow's active run is."""

@@ -1,4 +1,4 @@
-"""Trained generators in MLflow's model registry."""
+"""Registers trained generators in MLflow's model registry."""
 
 import base64
 import shutil
@@ -26,50 +26,66 @@ from deepdepixelate.tracking.lineage import add_metrics
 from deepdepixelate.tracking.outbox import OUTBOX
 
 _PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
-"""What ``served_model`` imports, to be installed where a model is served."""
+"""What ``served_model`` imports: the requirements of a model."""
 
-_UNMARKED_DATASET = "celeba"
+_TITLES = {"srresnet": "SRResNet (mean squared error)", "srgan": "SRGAN (adversarial)"}
 
 
 def registered_name(generator: str, dataset: str) -> str:
-    """``deepdepixelate-srgan``, or ``deepdepixelate-srgan-<dataset>`` for any but CelebA."""
-    mark = "" if dataset == _UNMARKED_DATASET else f"-{dataset}"
-    return f"deepdepixelate-{generator}{mark}"
+    """``deepdepixelate-<generator>`` for CelebA, else ``deepdepixelate-<generator>-<dataset>``."""
+    suffix = "" if dataset == "celeba" else f"-{dataset}"
+    return f"deepdepixelate-{generator}{suffix}"
 
 
 def register_generator(generator: str, weights: Weights, dataset: str) -> None:
     """Log a generator to the active run and register it as a new version of its model.
 
     Args:
-        generator: ``srresnet`` or ``srgan``: the logged model's name.
-        weights: what was trained.
-        dataset: on which data, as in the names of the project's folders.
+        generator: ``srresnet`` or ``srgan``, the name of the logged model.
+        weights: the generator's.
+        dataset: the name of the training data, as in the project's folders.
     """
     name = registered_name(generator, dataset)
 
-    @cache  # where only the registry fails, the model is logged once
+    @cache  # log the model once, even if registering it has to be tried again
     def logged() -> LoggedModel:
         with TemporaryDirectory() as folder:
             return _log_model(generator, weights, dataset, Path(folder))
 
     def register() -> None:
         with _quiet():
-            version = _register(name, logged())
+            model = logged()
+            tags = {
+                key: value for key, value in model.tags.items() if not key.startswith("mlflow.")
+            }
+            uri = f"models:/{model.model_id}"
+            number = str(mlflow.register_model(uri, name, tags=tags).version)
         client = mlflow.MlflowClient()
-        client.update_registered_model(name, _describe_model(generator, name, dataset))
-        client.update_model_version(name, version, _describe_version(weights, dataset))
+        client.update_registered_model(
+            name,
+            f"{_TITLES.get(generator, generator)} trained on {dataset} by DeepDepixelate: enlarges "
+            "RGB images, given as uint8 arrays or as PNG or JPEG files.\n\n"
+            f'`mlflow.pyfunc.load_model("models:/{name}/VERSION").predict(image)`',
+        )
+        architecture = GeneratorArchitecture.model_validate(dict(weights.architecture))
+        client.update_model_version(
+            name,
+            number,
+            f"{architecture.scale}x, {architecture.blocks} blocks of {architecture.channels} "
+            f"channels, {_updates(weights):,} updates on {dataset}",
+        )
 
     OUTBOX.send(f"the model {name}", register)
 
 
 def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> LoggedModel:
-    """Log a generator as an output of the active run, with the figures of its last validation.
+    """Log a generator as an output of the active run, with the metrics of its last validation.
 
-    Step by step: ``mlflow.pyfunc.log_model`` would read the history of every metric, and take for
-    the model's what happens to have been logged at the same step, of other stages too.
+    ``mlflow.pyfunc.log_model`` would read the history of every metric, and attach to the model all
+    metrics that were logged at the same step, also those of other stages.
     """
     run = mlflow.active_run()
-    assert run is not None  # noqa: S101 - as the caller promises
+    assert run is not None  # noqa: S101 - called during a run
     run_id, client = run.info.run_id, mlflow.MlflowClient()
     commit = weights.provenance.get("git_commit")
     recorded = client.get_run(run_id).data
@@ -99,8 +115,8 @@ def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedMod
     path = folder / f"{generator}.safetensors"
     save_weights(path, weights)
     code = folder / "deepdepixelate"
-    ours = Path(deepdepixelate.__file__).parent
-    shutil.copytree(ours, code, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    package = Path(deepdepixelate.__file__).parent
+    shutil.copytree(package, code, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     mlflow.pyfunc.save_model(
         folder / "model",
         mlflow_model=Model(
@@ -112,24 +128,19 @@ def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedMod
         loader_module="deepdepixelate.tracking.served_model",
         data_path=str(path),
         code_paths=[str(code)],
-        pip_requirements=[f"{package}=={_released(package)}" for package in _PACKAGES],
+        # Without the label of a local build, such as +cpu, which the package index does not have.
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES],
         signature=_signature(),
         input_example=[_example()],
     )
 
 
-def _register(name: str, model: LoggedModel) -> str:
-    """Make a logged model the next version of a registered one; the version."""
-    tags = {key: value for key, value in model.tags.items() if not key.startswith("mlflow.")}
-    return str(mlflow.register_model(f"models:/{model.model_id}", name, tags=tags).version)
-
-
 def _signature() -> ModelSignature:
-    """Images in, images out.
+    """Images in, images out; inputs are checked by ``predict`` alone.
 
-    MLflow's schemas know either tables or arrays of one rank, and refuse the rest before the model
-    sees it. Marked as that of a type hint, the signature is shown and recorded, and the checking
-    is left to ``predict``, which takes both.
+    A schema of MLflow is either a table or an array of one rank, and MLflow rejects other inputs
+    before ``predict``, which accepts both. It skips the check if the signature is marked as one
+    from a type hint.
     """
     images = Schema([ColSpec(DataType.binary)])
     signature = ModelSignature(inputs=images, outputs=images)
@@ -138,36 +149,12 @@ def _signature() -> ModelSignature:
 
 
 def _example() -> str:
-    """A small image, a PNG in base64, as it is sent to a served model."""
+    """A small image in the form that a served model receives: a PNG in base64."""
     rows, columns = np.mgrid[0:24, 0:24]
     pixels = np.stack([rows * 10, columns * 10, (rows + columns) * 5], axis=2).astype(np.uint8)
     png = BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     return base64.b64encode(png.getvalue()).decode()
-
-
-def _released(package: str) -> str:
-    """The version without its build's label, which the package index does not know."""
-    return version(package).partition("+")[0]
-
-
-def _describe_model(generator: str, name: str, dataset: str) -> str:
-    return (
-        f"{_TITLES.get(generator, generator)} trained on {dataset} by DeepDepixelate: enlarges RGB "
-        "images, given as uint8 arrays or as PNG or JPEG files.\n\n"
-        f'`mlflow.pyfunc.load_model("models:/{name}/VERSION").predict(image)`'
-    )
-
-
-_TITLES = {"srresnet": "SRResNet (mean squared error)", "srgan": "SRGAN (adversarial)"}
-
-
-def _describe_version(weights: Weights, dataset: str) -> str:
-    architecture = GeneratorArchitecture.model_validate(dict(weights.architecture))
-    return (
-        f"{architecture.scale}x, {architecture.blocks} blocks of {architecture.channels} channels, "
-        f"{_updates(weights):,} updates on {dataset}"
-    )
 
 
 def _updates(weights: Weights) -> int:
@@ -176,7 +163,7 @@ def _updates(weights: Weights) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without MLflow's messages."""
+    """Suppress MLflow's messages and warnings."""
     logging_utils.disable_logging()
     try:
         with warnings.catch_warnings():

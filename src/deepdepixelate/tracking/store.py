@@ -1,4 +1,4 @@
-"""MLflow's database in the project's folder: set up by one process at a time, wherever it lies."""
+"""MLflow's tracking store: a database in the project's folder, or a server."""
 
 import os
 import re
@@ -7,19 +7,23 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import mlflow
+import requests
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import resolve_uri_if_local
 
 from deepdepixelate.errors import UserError, first_line
 
 _DATABASE, _ARTIFACTS = "mlflow.db", "mlruns"
 
 SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
-"""Names a tracking server to use instead."""
+"""The environment variable that names a tracking server."""
 
 _ARTIFACT_ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
-"""Where MLflow puts artifacts of new experiments; otherwise in the working directory."""
+"""The environment variable that MLflow reads for the artifacts of new experiments."""
 
-_PATIENCE = 10
+_TIMEOUT = 10
 """Seconds within which a server must answer."""
 
 _UNDAMAGED = (
@@ -28,7 +32,7 @@ _UNDAMAGED = (
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 )
-"""Errors of databases that are not damaged."""
+"""SQLite's errors that do not mean damage."""
 
 _LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -41,7 +45,7 @@ _LOCATIONS = (
 
 
 class ProjectStore:
-    """Where the runs of the project in a folder are recorded."""
+    """The tracking store of the project in a folder."""
 
     def __init__(self, project: Path) -> None:
         self._database = project / _DATABASE
@@ -49,20 +53,20 @@ class ProjectStore:
 
     @property
     def uri(self) -> str:
-        """The server that the environment names, or the database in the project's folder."""
+        """The server named by the environment, or the database in the project's folder."""
         return os.environ.get(SERVER_VARIABLE) or f"sqlite:///{self._database}"
 
     @contextmanager
     def setting_up(self) -> Iterator[None]:
-        """Within it, this process alone may create the database and the experiment.
+        """Check the store, and lock it while MLflow creates the database and the experiment.
 
-        Two first runs at the same time would both create its tables, and one would fail. Before,
-        the database is checked, and adapted to a project that was moved or copied: MLflow would go
-        on writing to where it was. Of a server it is only asked whether it answers.
+        Without the lock, two concurrent first runs would both create the tables, and one would
+        fail. The paths in the database are updated if the project was moved or copied: MLflow
+        would continue to write to the old folder. A server is only checked.
 
         Raises:
-            UserError: the database is damaged, or not MLflow's; or the server does not answer, or
-                with an error.
+            UserError: the database is damaged, in use, or not MLflow's; or the server does not
+                answer, or answers with an error.
         """
         if os.environ.get(SERVER_VARIABLE):
             with self.answering():
@@ -71,20 +75,14 @@ class ProjectStore:
         os.environ[_ARTIFACT_ROOT_VARIABLE] = str(self._artifacts)
         with FileLock(self._database.with_name(f"{_DATABASE}.lock")):
             if self._database.is_file() and self._database.stat().st_size:
-                self._adapt()
+                self._relocate()
             yield
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Around what cannot do without MLflow: the beginning of a run.
-
-        Raises:
-            UserError: the server does not answer, or with an error.
-        """
-        if (silence := knock(self.uri)) is not None:
-            raise self._error(f"does not answer: {silence}")
-        from mlflow.exceptions import MlflowException
-
+        """Start a run within it: raises UserError if the server does not answer, or fails."""
+        if (why := unreachable(self.uri)) is not None:
+            raise self._error(f"does not answer: {why}")
         try:
             yield
         except MlflowException as error:
@@ -92,17 +90,16 @@ class ProjectStore:
                 raise
             raise self._error(f"answers with an error: {first_line(error)}") from error
 
-    def _error(self, told: str) -> UserError:
+    def _error(self, problem: str) -> UserError:
         return UserError(
             without_password(
-                f"the MLflow server {self.uri} (environment variable {SERVER_VARIABLE}) {told}. "
-                f"See to it, or unset the variable: runs are then recorded in {_DATABASE}."
+                f"the MLflow server {self.uri} (environment variable {SERVER_VARIABLE}) {problem}. "
+                f"Check the server, or unset the variable to record runs in {_DATABASE}."
             )
         )
 
-    def _adapt(self) -> None:
-        from mlflow.utils.uri import resolve_uri_if_local
-
+    def _relocate(self) -> None:
+        """Replace the project's former folder in the database."""
         here = str(resolve_uri_if_local(str(self._artifacts)))
         try:
             with closing(sqlite3.connect(self._database)) as connection, connection:
@@ -121,28 +118,32 @@ class ProjectStore:
         except (sqlite3.DatabaseError, ValueError) as error:
             if getattr(error, "sqlite_errorcode", None) in _UNDAMAGED:
                 raise UserError(
-                    f"{self._database} cannot be used now: {error}. Close the program that holds "
+                    f"{self._database} cannot be used now: {error}. Close the program that uses "
                     "it, or mend its permissions."
                 ) from error
             raise UserError(
-                f"{self._database} is damaged, or no database of MLflow ({error}). Move it away: "
-                "the next run makes a new one. Weights and reports in data/ do not depend on it."
+                f"{self._database} is damaged, or not MLflow's ({error}). Move it away: the next "
+                "run creates a new one. Weights and reports in data/ do not depend on it."
             ) from error
 
 
-def knock(uri: str) -> str | None:
-    """Why a server does not answer; None if it does. MLflow itself would try for minutes."""
+def active_run_id() -> str | None:
+    """The id of MLflow's active run, if there is one."""
+    run = mlflow.active_run()
+    return None if run is None else str(run.info.run_id)
+
+
+def unreachable(uri: str) -> str | None:
+    """Why a server does not answer; None if it does. MLflow's own requests retry for minutes."""
     if not uri.startswith(("http://", "https://")):
         return None
-    import requests
-
     try:
-        status = requests.get(f"{uri.rstrip('/')}/health", timeout=_PATIENCE).status_code
+        status = requests.get(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT).status_code
     except requests.RequestException as error:
         return type(error).__name__
     return f"status {status}" if status >= 500 else None
 
 
 def without_password(text: str) -> str:
-    """A text, the addresses in it without user and password."""
+    """Remove user and password from the addresses in a text."""
     return re.sub(r"//[^/@\s]*@", "//", text)

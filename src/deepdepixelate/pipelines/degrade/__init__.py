@@ -1,4 +1,4 @@
-"""From HR shards to LR shards, by the field's bicubic kernel or by realistic degradations."""
+"""LR shards from HR shards, by MATLAB's bicubic kernel or by realistic degradations."""
 
 from deepdepixelate.pipelines.degrade.pipeline import create_pipeline
 

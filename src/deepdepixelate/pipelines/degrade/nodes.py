@@ -1,6 +1,6 @@
 """Nodes of the stage ``degrade``.
 
-They import torch when they run: Kedro imports this module at every start.
+Kedro imports this module at every start, so torch is imported when a node runs.
 """
 
 from deepdepixelate.data.shards import ImageStream, ShardedImages
@@ -9,7 +9,7 @@ from deepdepixelate.parameters import DegradeParameters
 
 def shrink(hr: ShardedImages, parameters: DegradeParameters) -> ImageStream:
     """Make the LR images of one split, one to one with its HR images."""
-    from deepdepixelate.data import ingest as ingestion
+    from deepdepixelate.data.degrade import degrade
 
     realistic = parameters.realistic if parameters.kind == "realistic" else None
-    return ingestion.degrade(hr, parameters.scale, realistic)
+    return degrade(hr, parameters.scale, realistic)

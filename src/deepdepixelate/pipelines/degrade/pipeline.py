@@ -7,7 +7,7 @@ from deepdepixelate.pipelines.degrade.nodes import shrink
 
 
 def create_pipeline() -> Pipeline:
-    """HR shards to LR shards of each split."""
+    """LR shards of each split from its HR shards."""
     return Pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""From the archive to HR shards and the account of what was left out."""
+"""Ingestion of the archive: HR shards and a report of what was left out."""
 
 from deepdepixelate.pipelines.ingest.pipeline import create_pipeline
 

@@ -6,7 +6,7 @@ from deepdepixelate.pipelines.ingest.nodes import report_on_faces, store_faces
 
 
 def create_pipeline() -> Pipeline:
-    """Faces to HR shards of each split, and the ingestion report."""
+    """HR shards of each split from the faces, and the ingestion report."""
     return Pipeline(
         [
             node(

@@ -1,16 +1,13 @@
-"""Realistic LR: blurred, shrunk by any software, noisy, stored as JPEG.
+"""Realistic degradations of one image: blur, several ways to shrink, noise, JPEG.
 
-Networks that know only bicubic shrinking take noise and JPEG for detail and sharpen them. What
-happens to an image here, and in which order, is the first-order model of Real-ESRGAN (Wang et al.,
-arXiv 2107.10833, section 3), with motion blur, mosaics and a share of clean images added. Nothing
-here moves an image: kernels are centred, and all ways to shrink are aligned as ``downscale`` is.
+They follow the first-order degradation model of Real-ESRGAN (Wang et al., arXiv 2107.10833,
+section 3), with motion blur, mosaics and a share of clean images added. Nothing here shifts an
+image: kernels are centred, and every way to shrink is aligned as ``downscale`` is.
 """
 
-import csv
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from io import StringIO
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,34 +18,34 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch.nn.functional import interpolate
 
-from deepdepixelate.data.resize import KERNEL, downscale
+from deepdepixelate.data.resize import downscale
 from deepdepixelate.parameters.degrading import RealisticParameters, Weights
 
 Image = NDArray[np.uint8]
 """One image: uint8, shape (H, W, 3), RGB."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # red, green and blue in gray (ITU-R BT.601)
+_LUMA = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """What happens to one image, in the order of the attributes; None is for what does not.
+    """The degradation of one image: the steps in the order of the attributes, None if left out.
 
     Attributes:
         clean: bicubic shrinking and nothing else.
         blur: isotropic, anisotropic or motion.
-        blur_sigma: standard deviation of a Gaussian in HR pixels, the one along ``blur_angle``.
-        blur_sigma_across: of an anisotropic Gaussian, the one at a right angle to it.
+        blur_sigma: standard deviation of a Gaussian in HR pixels, along ``blur_angle`` if any.
+        blur_sigma_across: standard deviation at a right angle to ``blur_angle``.
         blur_length: length of a motion in HR pixels.
         blur_angle: of an anisotropic Gaussian or a motion, in radians from right to bottom.
         shrink: bicubic, area, bilinear or mosaic.
         mosaic_cell: side of a mosaic's cells in LR pixels.
         noise: gaussian or poisson.
-        noise_strength: standard deviation in levels of Gaussian noise; the factor on Poisson noise.
-        noise_gray: whether the noise is the same in all colours.
+        noise_strength: gaussian: standard deviation in levels of 255; poisson: factor on the noise.
+        noise_gray: whether the noise is the same in all channels.
         jpeg_quality: 1 to 100.
-        jpeg_color: colour subsampling of all JPEG files: 420 or 444.
-        jpeg_quality_again: of a second JPEG file, made from the first.
+        jpeg_color: chroma subsampling of all JPEG files: 420 or 444.
+        jpeg_quality_again: of a second JPEG compression, after the first.
     """
 
     clean: bool = False
@@ -67,46 +64,30 @@ class Degradation:
     jpeg_quality_again: int | None = None
 
 
-def describe(parameters: RealisticParameters) -> dict[str, Any]:
-    """What a manifest says of realistic LR: the kernel in words, and all that it was drawn from."""
-    kernel = (
-        "realistic, drawn for each image: blur, one of several ways to shrink, noise, JPEG (after "
-        f"arXiv 2107.10833, section 3); {100 * parameters.clean:g}% of images clean: {KERNEL}"
-    )
-    return {"kernel": kernel, "kind": "realistic", "realistic": parameters.model_dump(mode="json")}
+def degrade_realistically(
+    image: Image, parameters: RealisticParameters, scale: int
+) -> tuple[Image, Degradation]:
+    """Draw a degradation of an HR image and apply it.
 
-
-def generator_of(image: Image, seed: int) -> Generator:
-    """The random numbers of an image: of its pixels and the seed alone.
-
-    So an image is degraded alike wherever it stands in its dataset, on any number of threads.
+    The random numbers depend on the image's pixels and ``parameters.seed`` alone, so the result
+    does not depend on the image's place in the dataset or the number of threads.
     """
     content = hashlib.sha256(image.tobytes()).digest()
-    return np.random.default_rng([seed, int.from_bytes(content)])
+    random = np.random.default_rng([parameters.seed, int.from_bytes(content)])
+    degradation = draw(parameters, random)
+    return apply_degradation(degradation, image, scale, random), degradation
 
 
-def draw(parameters: RealisticParameters, random: Generator) -> Degradation:
-    """What shall happen to an image."""
-    if random.random() < parameters.clean:
-        return Degradation(clean=True)
-    shrink = _choose(parameters.shrink, random)
-    return Degradation(
-        **_draw_blur(parameters, random),
-        shrink=shrink,
-        mosaic_cell=_whole(parameters.mosaic_cell, random) if shrink == "mosaic" else None,
-        **_draw_noise(parameters, random),
-        **_draw_jpeg(parameters, random),
-    )
-
-
-def degrade_image(image: Image, degradation: Degradation, scale: int, random: Generator) -> Image:
+def apply_degradation(
+    degradation: Degradation, image: Image, scale: int, random: Generator
+) -> Image:
     """Make the LR image of an HR image.
 
     Args:
+        degradation: the steps.
         image: uint8, shape (H, W, 3), H and W multiples of ``scale``.
-        degradation: what happens to it.
         scale: how many times smaller LR is.
-        random: of the noise.
+        random: random numbers for the noise.
 
     Returns:
         uint8, shape (H / scale, W / scale, 3).
@@ -120,21 +101,12 @@ def degrade_image(image: Image, degradation: Degradation, scale: int, random: Ge
         image = add_noise(image, degradation, random)
     for quality in (degradation.jpeg_quality, degradation.jpeg_quality_again):
         if quality:
-            image = through_jpeg(image, quality, degradation.jpeg_color or "420")
+            image = compress_jpeg(image, quality, degradation.jpeg_color or "420")
     return image
 
 
-def degrade_as_drawn(
-    image: Image, parameters: RealisticParameters, scale: int
-) -> tuple[Image, Degradation]:
-    """Draw what happens to an HR image and make its LR image, the same ones each time."""
-    random = generator_of(image, parameters.seed)
-    degradation = draw(parameters, random)
-    return degrade_image(image, degradation, scale, random), degradation
-
-
 def blur_kernel(degradation: Degradation) -> NDArray[np.float64]:
-    """The kernel of a blur: an odd number of pixels a side, symmetric about its centre, sum 1."""
+    """The kernel of a blur: square, of odd size, symmetric about its centre, with sum 1."""
     angle = degradation.blur_angle or 0.0
     if degradation.blur_length is not None:
         return _line(degradation.blur_length, angle)
@@ -150,7 +122,7 @@ def blur_kernel(degradation: Degradation) -> NDArray[np.float64]:
 
 
 def _line(length: float, angle: float) -> NDArray[np.float64]:
-    """A line through the centre, of points whose weight is shared by the four pixels around."""
+    """A line through the centre, drawn as points that are spread bilinearly over four pixels."""
     radius = int(np.ceil(length / 2)) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     places = np.linspace(-length / 2, length / 2, 8 * int(np.ceil(length)) + 1)
@@ -166,10 +138,7 @@ def _line(length: float, angle: float) -> NDArray[np.float64]:
 
 
 def convolve(image: Image, kernel: NDArray[np.float64]) -> Image:
-    """Convolve an image with a symmetric kernel, borders mirrored with the edge pixel repeated.
-
-    Through the Fourier transform, which takes as long for any kernel.
-    """
+    """Convolve an image with a symmetric kernel by FFT; mirrored border, edge pixel repeated."""
     height, width, _ = image.shape
     radius = len(kernel) // 2
     padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
@@ -181,10 +150,13 @@ def convolve(image: Image, kernel: NDArray[np.float64]) -> Image:
 
 
 def shrink_image(image: Image, kind: str, scale: int) -> Image:
-    """Shrink an image, (H, W, 3) to (H / scale, W / scale, 3), by one of the kinds of shrinking.
+    """Shrink an image, (H, W, 3) to (H / scale, W / scale, 3).
 
-    ``bicubic`` is ``downscale``; ``area`` the mean of squares of pixels, halves rounded up, with
-    which a mosaic begins; ``bilinear`` the triangle of Pillow and torchvision, as wide as two.
+    Args:
+        image: uint8, H and W multiples of ``scale``.
+        kind: ``bicubic``: ``downscale``; ``bilinear``: antialiased, as Pillow and torchvision do;
+            ``area`` and ``mosaic``: the mean of scale x scale pixels, halves rounded up.
+        scale: how many times smaller.
     """
     if kind == "bicubic":
         shrunk: Image = downscale(image[None], scale)[0]
@@ -200,9 +172,9 @@ def shrink_image(image: Image, kind: str, scale: int) -> Image:
 
 
 def mosaic(image: Image, cell: int) -> Image:
-    """Give squares of ``cell`` pixels their mean colour; those at the right and below may be cut.
+    """Give squares of ``cell`` pixels their mean colour, halves rounded up.
 
-    uint8 (H, W, 3) of the same shape, halves rounded up.
+    The last squares at the right and bottom may be cut. uint8 (H, W, 3) of the same shape.
     """
     height, width, _ = image.shape
     rows, columns = np.arange(0, height, cell), np.arange(0, width, cell)
@@ -213,10 +185,10 @@ def mosaic(image: Image, cell: int) -> Image:
 
 
 def add_noise(image: Image, degradation: Degradation, random: Generator) -> Image:
-    """Add Gaussian noise, or Poisson noise as of light whose photons are counted, one a level.
+    """Add Gaussian or Poisson noise; Poisson: one photon per level, times ``noise_strength``.
 
-    Gray noise is drawn once and added to all colours; that of light depends on gray then. Halves
-    are rounded to even: Poisson noise has many, and rounded up they would brighten the image.
+    Gray noise is drawn once, from the luma if Poisson, and added to all channels. Halves are
+    rounded to even: Poisson noise has many, and rounded up they would brighten the image.
     """
     strength = degradation.noise_strength or 0.0
     values = image.astype(float)
@@ -228,8 +200,8 @@ def add_noise(image: Image, degradation: Degradation, random: Generator) -> Imag
     return np.clip(np.rint(values + noise), 0, 255).astype(np.uint8)
 
 
-def through_jpeg(image: Image, quality: int, color: str) -> Image:
-    """Store an image as JPEG of a quality and colour subsampling (420, 444), and read it again."""
+def compress_jpeg(image: Image, quality: int, color: str) -> Image:
+    """Compress an image as JPEG, with chroma subsampling 420 or 444, and decode it."""
     encoded = simplejpeg.encode_jpeg(
         np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling=color
     )
@@ -237,17 +209,18 @@ def through_jpeg(image: Image, quality: int, color: str) -> Image:
     return decoded
 
 
-def as_table(degradations: Iterable[tuple[str, Degradation]]) -> bytes:
-    """A CSV file of names and what happened to the images; numbers to six digits."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", *(field.name for field in fields(Degradation))])
-    for name, degradation in degradations:
-        values = asdict(degradation).values()
-        writer.writerow(
-            [name, *(f"{value:.6g}" if isinstance(value, float) else value for value in values)]
-        )
-    return text.getvalue().encode()
+def draw(parameters: RealisticParameters, random: Generator) -> Degradation:
+    """Draw the degradation of one image."""
+    if random.random() < parameters.clean:
+        return Degradation(clean=True)
+    shrink = _choose(parameters.shrink, random)
+    return Degradation(
+        **_draw_blur(parameters, random),
+        shrink=shrink,
+        mosaic_cell=_draw_integer(parameters.mosaic_cell, random) if shrink == "mosaic" else None,
+        **_draw_noise(parameters, random),
+        **_draw_jpeg(parameters, random),
+    )
 
 
 def _draw_blur(parameters: RealisticParameters, random: Generator) -> Mapping[str, Any]:
@@ -279,9 +252,9 @@ def _draw_jpeg(parameters: RealisticParameters, random: Generator) -> Mapping[st
     if random.random() >= settings.probability:
         return {}
     color = "444" if random.random() < settings.full_color else "420"
-    drawn = {"jpeg_quality": _whole(settings.quality, random), "jpeg_color": color}
+    drawn = {"jpeg_quality": _draw_integer(settings.quality, random), "jpeg_color": color}
     if random.random() < settings.twice:
-        drawn["jpeg_quality_again"] = _whole(settings.quality, random)
+        drawn["jpeg_quality_again"] = _draw_integer(settings.quality, random)
     return drawn
 
 
@@ -291,8 +264,8 @@ def _choose(weights: Weights, random: Generator) -> str:
     return str(random.choice(list(kinds), p=shares))
 
 
-def _whole(ends: tuple[int, int], random: Generator) -> int:
-    return int(random.integers(*ends, endpoint=True))
+def _draw_integer(limits: tuple[int, int], random: Generator) -> int:
+    return int(random.integers(*limits, endpoint=True))
 
 
 def _rounded(values: NDArray[Any]) -> Image:

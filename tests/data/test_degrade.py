@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from small_faces import picture
 
 from deepdepixelate import downscale, upscale
-from deepdepixelate.data.degradations import (
+from deepdepixelate.data.degrade import degrade
+from deepdepixelate.data.realistic import (
     Degradation,
     add_noise,
+    apply_degradation,
     blur_kernel,
+    compress_jpeg,
     convolve,
-    degrade_as_drawn,
-    degrade_image,
+    degrade_realistically,
     draw,
     mosaic,
     shrink_image,
-    through_jpeg,
 )
-from deepdepixelate.data.ingest import degrade
 from deepdepixelate.data.resize import KERNEL
 from deepdepixelate.data.shards import (
     ImageBatch,
+    ImagePairs,
     ImageStream,
     Manifest,
     ShardedImages,
@@ -70,6 +71,26 @@ def gray(level: int, height: int = 200, width: int = 300) -> NDArray[np.uint8]:
 # -- whole datasets --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_degraded_images_are_aligned_one_to_one(tmp_path: Path, scale: int) -> None:
+    hr = write_hr(tmp_path / "hr", list(range(148)))
+    written = write_shards(tmp_path / "lr", degrade(hr, scale), split="train", images_per_shard=64)
+    pairs = ImagePairs(hr, ShardedImages(tmp_path / "lr"))
+    assert pairs.scale == scale
+    assert written.details["kernel"].startswith("bicubic")
+    assert pairs.lr.names == tuple(f"{number}.png" for number in range(148))
+    for index in range(148):
+        original: NDArray[np.uint8] = np.array(hr[index])
+        np.testing.assert_array_equal(pairs.lr[index], downscale(original[None], scale)[0])
+
+
+def test_a_scale_that_does_not_divide_the_images_is_refused(tmp_path: Path) -> None:
+    hr = write_hr(tmp_path / "hr", [0])
+    with pytest.raises(ValueError, match="48x40 pixels cannot be shrunk 3 times"):
+        write_shards(tmp_path / "lr", degrade(hr, 3), split="train", images_per_shard=64)
+    assert not (tmp_path / "lr" / "manifest.json").exists()
+
+
 def test_images_are_the_same_for_any_number_of_workers_and_any_order(
     tmp_path: Path, parameters: RealisticParameters
 ) -> None:
@@ -95,7 +116,7 @@ def test_another_seed_gives_other_images(tmp_path: Path, parameters: RealisticPa
     assert len(digests) == 3
 
 
-def test_the_manifest_and_the_table_say_what_happened(
+def test_the_manifest_and_the_table_hold_the_degradations(
     tmp_path: Path, parameters: RealisticParameters
 ) -> None:
     hr = write_hr(tmp_path / "hr", list(range(100)))
@@ -113,12 +134,12 @@ def test_the_manifest_and_the_table_say_what_happened(
         np.testing.assert_array_equal(lr[index], downscale(np.array(hr[index])[None], 4)[0])
         assert set(rows[index].values()) == {hr.names[index], "True", "bicubic", ""}
     for index, row in enumerate(rows):
-        _, drawn = degrade_as_drawn(np.array(hr[index]), parameters, 4)
+        _, drawn = degrade_realistically(np.array(hr[index]), parameters, 4)
         assert row["shrink"] == drawn.shrink
         assert row["jpeg_quality"] == str(drawn.jpeg_quality or "")
 
 
-def test_bicubic_images_have_no_table_and_their_manifest_says_what_it_always_said(
+def test_bicubic_images_have_no_table_and_a_short_manifest(
     tmp_path: Path, parameters: RealisticParameters
 ) -> None:
     hr = write_hr(tmp_path / "hr", list(range(3)))
@@ -153,15 +174,15 @@ def test_jpeg_is_that_of_the_library(color: str) -> None:
     image = picture(3)
     encoded = simplejpeg.encode_jpeg(image, quality=40, colorspace="RGB", colorsubsampling=color)
     expected = simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-    np.testing.assert_array_equal(through_jpeg(image, 40, color), expected)
-    degraded = degrade_image(
-        picture(3, 192, 160),
+    np.testing.assert_array_equal(compress_jpeg(image, 40, color), expected)
+    degraded = apply_degradation(
         Degradation(jpeg_quality=40, jpeg_color="444", jpeg_quality_again=80),
+        picture(3, 192, 160),
         4,
         np.random.default_rng(0),
     )
-    once = through_jpeg(downscale(picture(3, 192, 160)[None], 4)[0], 40, "444")
-    np.testing.assert_array_equal(degraded, through_jpeg(once, 80, "444"))
+    once = compress_jpeg(downscale(picture(3, 192, 160)[None], 4)[0], 40, "444")
+    np.testing.assert_array_equal(degraded, compress_jpeg(once, 80, "444"))
 
 
 def test_convolution_is_that_of_the_definition() -> None:
@@ -177,7 +198,7 @@ def test_convolution_is_that_of_the_definition() -> None:
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, np.pi / 2, 3.0])
-def test_kernels_are_centred_and_as_wide_as_they_say(angle: float) -> None:
+def test_kernels_are_centred_and_have_the_given_width(angle: float) -> None:
     gaussian = Degradation(blur_sigma=2.5, blur_sigma_across=1.2, blur_angle=angle)
     line = Degradation(blur_length=9.0, blur_angle=angle)
     for drawn, along in ((gaussian, 2.5), (line, 9 / 12**0.5)):
@@ -195,7 +216,7 @@ def test_a_blur_of_next_to_nothing_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_noise_is_as_strong_as_it_says(same: bool) -> None:
+def test_noise_has_the_given_strength(same: bool) -> None:
     random = np.random.default_rng(5)
     for level in (60, 160):
         for kind, strength, expected in (
@@ -214,9 +235,9 @@ def test_nothing_moves_and_no_colour_drifts(parameters: RealisticParameters) -> 
     shifts, drifts = [], []
     for seed in range(150):
         image = picture(seed)
-        lr, degradation = degrade_as_drawn(image, parameters, 4)
+        lr, degradation = degrade_realistically(image, parameters, 4)
         if degradation.shrink == "mosaic":
-            continue  # whose cells, cut at the right and below, have no place of their own
+            continue  # whose cells are cut at the right and bottom
         enlarged = upscale(lr[None], 4)[0].astype(float)
         shifts.append(shift_between(enlarged.mean(2), image.mean(2, dtype=float)))
         drifts.append((enlarged - image).mean((0, 1)))
@@ -281,7 +302,7 @@ def test_kinds_are_as_frequent_as_they_should_be(parameters: RealisticParameters
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "expected"),
     [
         ("kind", "bicubicc", "degrade.kind"),
         ("realistic__clean", 1, "degrade.realistic.clean"),
@@ -298,9 +319,9 @@ def test_kinds_are_as_frequent_as_they_should_be(parameters: RealisticParameters
         ("realistic__seed", -1, "degrade.realistic.seed"),
     ],
 )
-def test_a_bad_value_is_told_in_one_line(
-    defaults: dict[str, Any], name: str, value: object, told: str
+def test_a_bad_value_is_named_in_one_line(
+    defaults: dict[str, Any], name: str, value: object, expected: str
 ) -> None:
     lines = message(changed(defaults, **{f"degrade__{name}": value})).splitlines()
     assert len([line for line in lines if line.startswith("  - ")]) == len(lines) - 1
-    assert told in lines[1]
+    assert expected in lines[1]

@@ -77,7 +77,7 @@ def test_image_shards_exist_from_the_manifest_on(tmp_path: Path) -> None:
 def test_image_shards_that_fail_to_save_do_not_exist(tmp_path: Path) -> None:
     dataset = ImageShards(filepath=str(tmp_path), split="val", images_per_shard=2)
     dataset.save(image_stream(3))
-    with pytest.raises(DatasetError, match="no image was left"):
+    with pytest.raises(DatasetError, match="no usable images"):
         dataset.save(ImageStream([]))
     assert not dataset.exists()
 
@@ -132,7 +132,7 @@ def test_network_weights_are_plain_safetensors_with_a_readable_header(tmp_path: 
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 500])
-def test_damaged_network_weights_are_told(tmp_path: Path, kept: int) -> None:
+def test_damaged_network_weights_are_reported(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "srgan.safetensors"
     dataset = NetworkWeights(filepath=str(path))
     dataset.save(make_weights())
@@ -204,7 +204,7 @@ def test_a_folder_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
         dataset.save(None)
 
 
-def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_work(
+def test_a_folder_that_cannot_be_written_to_is_reported_on_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may do anything
@@ -212,7 +212,7 @@ def test_a_folder_in_which_nothing_can_be_written_is_told_before_the_work(
         Folder(filepath=str(tmp_path / "checkpoints")).load()
 
 
-def test_celeba_says_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:
+def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "celeba"
     dataset = CelebAFaces(filepath=str(folder))
     with pytest.raises(DatasetError, match="no CelebA images"):
@@ -243,19 +243,19 @@ def test_datasets_say_where_they_are(
     assert "some/place" in str(dataset)
 
 
-# -- what the package carries ----------------------------------------------------------------------
+# -- PackagedWeights, PackagedHistory --------------------------------------------------------------
 
 
-def test_packaged_weights_are_those_of_the_box_and_only_read() -> None:
+def test_packaged_weights_are_the_packages_and_read_only() -> None:
     packaged = PackagedWeights(name="srgan")
     assert packaged.exists()
     assert packaged.load().digest == find_generator("srgan").digest
-    with pytest.raises(DatasetError, match="only read"):
+    with pytest.raises(DatasetError, match="read-only"):
         packaged.save(packaged.load())
 
 
 @pytest.mark.parametrize(("stage", "name"), [("pretrain", "srresnet"), ("train_gan", "srgan")])
-def test_packaged_history_is_that_of_the_weights_in_the_box(stage: str, name: str) -> None:
+def test_packaged_history_is_that_of_the_packaged_weights(stage: str, name: str) -> None:
     history = PackagedHistory(name=stage).load()
     updates = find_generator(name).provenance["fingerprint"]["settings"]["updates"]
     assert history["update"].iloc[-1] == updates

@@ -1,0 +1,223 @@
+"""Kedro datasets that kedro-datasets lacks.
+
+Kedro and its plugins open every catalogue entry at each start, so PyTorch is imported only when
+weights are loaded or saved.
+"""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NewType, NoReturn, TypeVar
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.pillow import ImageDataset
+from PIL import Image
+
+from deepdepixelate.data.shards import MANIFEST, ImageStream, ShardedImages, write_shards
+from deepdepixelate.data.sources import FaceSource, Split, open_celeba
+from deepdepixelate.errors import UserError
+from deepdepixelate.files import make_folder, user_path
+
+if TYPE_CHECKING:
+    from deepdepixelate.models.weights import Weights
+
+Content = TypeVar("Content")
+ImagePreview = NewType("ImagePreview", str)
+
+_FRAME = 458 / 300  # width to height of Kedro-Viz's panel, which stretches a preview to fill it
+
+
+class _ReadOnly(AbstractDataset[Any, Content]):
+    """A dataset that always exists and cannot be saved."""
+
+    def save(self, data: Any) -> NoReturn:
+        raise DatasetError(f"{type(self).__name__} is read-only")
+
+    def _exists(self) -> bool:
+        return True
+
+
+class CelebAFaces(_ReadOnly[FaceSource]):
+    """CelebA's aligned faces in the official splits; see ``open_celeba``.
+
+    It always exists: loading reports what is missing and where to get it.
+    """
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._filepath = user_path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> FaceSource:
+        return open_celeba(self._filepath)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class SampleFaces(_ReadOnly[FaceSource]):
+    """Crops of the photographs in the scikit-image package; see ``open_sample``."""
+
+    def __init__(
+        self,
+        *,
+        photographs: Mapping[Split, Sequence[str]],
+        width: int,
+        height: int,
+        overlap: float,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._arguments = (photographs, width, height, overlap)
+        self.metadata = metadata
+
+    def load(self) -> FaceSource:
+        from deepdepixelate.data.sample import open_sample
+
+        return open_sample(*self._arguments)
+
+    def _describe(self) -> dict[str, Any]:
+        photographs, width, height, _ = self._arguments
+        return {"photographs": dict(photographs), "size": (width, height)}
+
+
+class ImageShards(AbstractDataset[ImageStream, ShardedImages]):
+    """Images of one size and split, in the format of ``deepdepixelate.data.shards``.
+
+    Saves an ImageStream and loads ShardedImages. It exists if its manifest exists.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        split: str,
+        images_per_shard: int,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._filepath = Path(filepath)
+        self._split = split
+        self._images_per_shard = images_per_shard
+        self.metadata = metadata
+
+    def load(self) -> ShardedImages:
+        return ShardedImages(self._filepath)
+
+    def save(self, data: ImageStream) -> None:
+        write_shards(
+            self._filepath, data, split=self._split, images_per_shard=self._images_per_shard
+        )
+
+    def _exists(self) -> bool:
+        return (self._filepath / MANIFEST).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "split": self._split}
+
+
+class Folder(_ReadOnly[Path]):
+    """A folder for a node's own files, such as checkpoints: loads its path.
+
+    Loading creates the folder, and raises UserError if it cannot be written to.
+    """
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        make_folder(self._filepath)
+        if not os.access(self._filepath, os.W_OK | os.X_OK):
+            raise UserError(f"{self._filepath} cannot be written to: mend its permissions.")
+        return self._filepath
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class NetworkWeights(AbstractDataset["Weights", "Weights"]):
+    """Weights of a network as safetensors, with architecture and provenance in the header."""
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> "Weights":
+        from deepdepixelate.models.weights import load_weights
+
+        return load_weights(self._filepath)
+
+    def save(self, data: "Weights") -> None:
+        from deepdepixelate.models.weights import save_weights
+
+        save_weights(self._filepath, data)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class _Packaged(_ReadOnly[Content]):
+    def __init__(self, *, name: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._name = name
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name}
+
+
+class PackagedWeights(_Packaged["Weights"]):
+    """A generator of the package; ``name`` is srresnet or srgan."""
+
+    def load(self) -> "Weights":
+        from deepdepixelate.models.pretrained import find_generator
+
+        return find_generator(self._name)
+
+
+class PackagedHistory(_Packaged[pd.DataFrame]):
+    """The training history of a generator of the package; ``name`` is pretrain or train_gan."""
+
+    def load(self) -> pd.DataFrame:
+        place = files("deepdepixelate") / "pretrained" / f"{self._name}_history.csv"
+        with place.open("rb") as file:
+            return pd.read_csv(file)
+
+
+class History(CSVDataset):
+    """``pandas.CSVDataset`` that loads an empty table if the file is missing.
+
+    Weights can be evaluated without the history of their training.
+    """
+
+    optional = True
+
+    def load(self) -> pd.DataFrame:
+        if not self._exists():
+            return pd.DataFrame()
+        loaded: pd.DataFrame = super().load()
+        return loaded
+
+
+class Picture(ImageDataset):
+    """``pillow.ImageDataset`` with a preview for Kedro-Viz."""
+
+    def preview(self, height: int | None = None) -> ImagePreview:
+        """The picture as a PNG in base64, in a transparent frame of the panel's proportions.
+
+        Args:
+            height: in pixels, how much of the picture is shown, from its top; None for all of it.
+        """
+        picture: Image.Image = self.load.__wrapped__(self)  # without Kedro's log message
+        shown = picture.crop((0, 0, picture.width, min(height or picture.height, picture.height)))
+        width = max(shown.width, round(shown.height * _FRAME))
+        frame = Image.new("RGBA", (width, max(shown.height, round(width / _FRAME))))
+        frame.paste(shown, ((frame.width - shown.width) // 2, (frame.height - shown.height) // 2))
+        file = BytesIO()
+        frame.save(file, "PNG")
+        return ImagePreview(base64.b64encode(file.getvalue()).decode())
