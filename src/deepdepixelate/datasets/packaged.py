@@ -47,6 +47,6 @@ class PackagedHistory(_Packaged[pd.DataFrame]):
     """The history of the training that made one of them."""
 
     def load(self) -> pd.DataFrame:
-        place = files("deepdepixelate") / "pretrained" / f"{self._name}_history.csv"
+        place = files("deepdepixelate") / "models" / "pretrained" / f"{self._name}_history.csv"
         with place.open("rb") as file:
             return pd.read_csv(file)
