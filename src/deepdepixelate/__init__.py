@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
     from deepdepixelate.metrics.pixels import psnr_y, ssim_y
     from deepdepixelate.metrics.st_lpips import st_lpips
-    from deepdepixelate.photographs.enhancer import Enhancer
+    from deepdepixelate.photographs.enhance import Enhancer
 
 __all__ = ["Enhancer", "downscale", "psnr_y", "ssim_y", "st_lpips", "upscale"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 __getattr__ = importing(
     __name__,
     {
-        "Enhancer": "deepdepixelate.photographs.enhancer",
+        "Enhancer": "deepdepixelate.photographs.enhance",
         "downscale": "deepdepixelate.data.resize",
         "psnr_y": "deepdepixelate.metrics.pixels",
         "ssim_y": "deepdepixelate.metrics.pixels",

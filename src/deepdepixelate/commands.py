@@ -8,7 +8,8 @@ import click
 
 from deepdepixelate.console import ReadableErrors
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs import MEGAPIXELS, QUALITY, TILE, FormatName
+from deepdepixelate.models import TILE
+from deepdepixelate.photographs import MEGAPIXELS, QUALITY, FormatName
 from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
 
 
@@ -57,31 +58,22 @@ def enhance(
 
     An enlarged face is a plausible face, not evidence of anybody's identity.
     """
-    from deepdepixelate.models.pretrained import find_generator, label_of
-    from deepdepixelate.photographs.enhance import conclude, enhance_files
-    from deepdepixelate.photographs.enhancer import Enhancer
-    from deepdepixelate.photographs.finding import find_photographs
-    from deepdepixelate.photographs.saving import FileFormat
+    from deepdepixelate.photographs.enhance import enhance as enhance_photographs
 
-    found = find_photographs(photographs, output)
-    enhancer = Enhancer(
-        find_generator(model),
+    enhance_photographs(
+        photographs,
+        output,
+        model=model,
+        format=form,
+        quality=quality,
+        strip_metadata=strip_metadata,
+        overwrite=overwrite,
+        max_pixels=int(max_megapixels * 1e6),
+        tile=tile,
         device=device,
         precision=precision,
-        tile=tile,
         self_ensemble=self_ensemble,
     )
-    outcome = enhance_files(
-        found,
-        output,
-        enhancer,
-        label=label_of(model),
-        max_pixels=int(max_megapixels * 1e6),
-        form=FileFormat(form, quality, metadata=not strip_metadata),
-        overwrite=overwrite,
-    )
-    if message := conclude(outcome):
-        click.echo(message, err=True)
 
 
 @commands.command(cls=ReadableErrors)
