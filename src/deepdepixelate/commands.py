@@ -9,8 +9,7 @@ import click
 from deepdepixelate.console import ReadableErrors
 from deepdepixelate.errors import UserError
 from deepdepixelate.models import TILE
-from deepdepixelate.photographs import MEGAPIXELS, QUALITY, FormatName
-from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
+from deepdepixelate.photographs import MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
 
 
 class _UserPath(click.Path):

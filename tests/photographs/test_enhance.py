@@ -13,8 +13,8 @@ from PIL import Image
 from tiny_model import tiny_weights
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs.enhance import Enhancer, Outcome, conclude, enhance_files
-from deepdepixelate.photographs.finding import find_photographs
+from deepdepixelate.photographs.enhance import Enhancer, conclude, enhance_files
+from deepdepixelate.photographs.finding import Found, find_photographs
 from deepdepixelate.photographs.photograph import FileFormat, Photograph, read_photograph
 
 PNG = FileFormat()
@@ -42,9 +42,10 @@ def enhance(
     *,
     form: FileFormat = PNG,
     overwrite: bool = False,
-) -> Outcome:
-    return enhance_files(
-        find_photographs(inputs, output),
+) -> Found:
+    found = find_photographs(inputs, output)
+    enhance_files(
+        found,
         output,
         enhancer,
         label="tiny",
@@ -52,6 +53,7 @@ def enhance(
         form=form,
         overwrite=overwrite,
     )
+    return found
 
 
 def test_a_folder_becomes_a_folder(photographs: Path, tmp_path: Path, enhancer: Enhancer) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,22 +78,34 @@ class Enlarger:
         Raises:
             UserError: the output has NaN or infinite values.
         """
-        *count, height, width, _ = images.shape
-        enlarged = np.empty((*count, height * self.scale, width * self.scale, 3), np.uint8)
-        for tile in self.tiles(height, width):
-            cut = tile.cut(images)
-            made = _apply(self._forward, cut if count else cut[None], self.compute.device)
-            rows = slice(tile.top * self.scale, tile.bottom * self.scale)
-            columns = slice(tile.left * self.scale, tile.right * self.scale)
-            enlarged[..., rows, columns, :] = tile.trim(made if count else made[0], self.scale)
+        if images.ndim == 3:
+            enlarged: Images = self(images[None], on_tile)[0]
+            return enlarged
+        count, height, width, _ = images.shape
+        scale, overlap = self.scale, self._overlap
+        enlarged = np.empty((count, scale * height, scale * width, 3), np.uint8)
+        for top, left, bottom, right in self.tiles(height, width):
+            y, x = max(0, top - overlap), max(0, left - overlap)
+            part = images[:, y : bottom + overlap, x : right + overlap]
+            made = _apply(self._forward, part, self.compute.device)
+            made = made[:, scale * (top - y) :, scale * (left - x) :]
+            place = enlarged[:, scale * top : scale * bottom, scale * left : scale * right]
+            place[:] = made[:, : place.shape[1], : place.shape[2]]
             on_tile()
         return enlarged
 
-    def tiles(self, height: int, width: int) -> list["Tile"]:
-        """The tiles in which an image of this size, in LR pixels, is enlarged."""
-        if self._tile is None:
-            return [Tile(0, 0, height, width, overlap=0)]
-        return split(height, width, size=self._tile, overlap=self._overlap)
+    def tiles(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """The tiles in which an image of this size is enlarged: top, left, bottom, right.
+
+        Each is enlarged together with a margin as wide as the receptive field radius, so that the
+        joined tiles equal the image enlarged whole.
+        """
+        size = self._tile or max(height, width)
+        return [
+            (top, left, min(top + size, height), min(left + size, width))
+            for top in range(0, height, size)
+            for left in range(0, width, size)
+        ]
 
     def _forward(self, lr: Tensor) -> Tensor:
         sr: Tensor = self._network(lr)
@@ -138,50 +149,6 @@ def _apply(network: Callable[[Tensor], Tensor], images: Images, device: torch.de
             )
         enlarged: Images = to_pixels(sr).permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return enlarged
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of an image, in LR pixels, with the margin that it needs around it.
-
-    Attributes:
-        top: first row.
-        left: first column.
-        bottom: row after the last.
-        right: column after the last.
-        overlap: width of the margin; it ends at the edge of the image.
-    """
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-    overlap: int
-
-    def cut(self, images: Images) -> Images:
-        """The rectangle and its margin, of an image (h, w, C) or a batch (N, h, w, C); a view."""
-        rows = slice(max(0, self.top - self.overlap), self.bottom + self.overlap)
-        columns = slice(max(0, self.left - self.overlap), self.right + self.overlap)
-        return images[..., rows, columns, :]
-
-    def trim(self, enlarged: Images, scale: int) -> Images:
-        """Remove the margin from what ``cut`` gave, once it is enlarged; a view."""
-        top, left = (scale * min(start, self.overlap) for start in (self.top, self.left))
-        height, width = scale * (self.bottom - self.top), scale * (self.right - self.left)
-        return enlarged[..., top : top + height, left : left + width, :]
-
-
-def split(height: int, width: int, *, size: int, overlap: int) -> list[Tile]:
-    """Split an image into tiles of at most ``size`` x ``size`` pixels, row by row.
-
-    If the overlap is at least the network's receptive field radius, the joined tiles equal the
-    image enlarged whole.
-    """
-    return [
-        Tile(top, left, min(top + size, height), min(left + size, width), overlap)
-        for top in range(0, height, size)
-        for left in range(0, width, size)
-    ]
 
 
 class FoldedGenerator(nn.Module):

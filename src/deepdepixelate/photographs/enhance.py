@@ -3,9 +3,7 @@
 import logging
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -44,29 +42,9 @@ class Enhancer(Enlarger):
     ) -> Image.Image:
         """Enlarge a photograph; the result is gray or transparent like the photograph.
 
-        Args:
-            photograph: the image.
-            on_tile: called after each tile.
-
-        Raises:
-            UserError: the output has NaN or infinite values.
+        See ``Enlarger.__call__`` for ``on_tile`` and for the error.
         """
         return photograph.finish(Image.fromarray(self(photograph.pixels, on_tile)))
-
-
-@dataclass
-class Outcome:
-    """The result of enlarging some photographs.
-
-    Attributes:
-        written: paths of the enlargements, in order.
-        failures: photographs that could not be enlarged.
-        skipped: other files in the folders, counted by kind.
-    """
-
-    written: list[Path] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def enhance(
@@ -88,14 +66,14 @@ def enhance(
 
     Args:
         inputs: files, and folders, which are searched with their subfolders.
-        output: folder for the enlargements.
+        output: folder for the enlargements, created if missing.
         model: srgan or srresnet, from the package, or a file of a generator's weights.
         format: see ``FileFormat``.
         quality: see ``FileFormat``.
         strip_metadata: do not write EXIF and resolution.
         overwrite: replace existing files.
         max_pixels: larger photographs are refused.
-        tile: see ``Enlarger``, as for the rest.
+        tile: see ``Enlarger``, also for the following.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16, fp32 or auto.
         self_ensemble: average the results of each photograph and its mirror image.
@@ -115,7 +93,7 @@ def enhance(
         tile=tile,
         self_ensemble=self_ensemble,
     )
-    outcome = enhance_files(
+    enhance_files(
         found,
         output,
         enhancer,
@@ -124,9 +102,9 @@ def enhance(
         form=FileFormat(format, quality, metadata=not strip_metadata),
         overwrite=overwrite,
     )
-    if message := conclude(outcome):
+    if message := conclude(found):
         logger.warning(message)
-    return outcome.written
+    return found.written
 
 
 def enhance_files(
@@ -138,62 +116,52 @@ def enhance_files(
     max_pixels: int,
     form: FileFormat,
     overwrite: bool = False,
-) -> Outcome:
-    """Enlarge photographs; if one fails, the others are still enlarged.
+) -> None:
+    """Enlarge the photographs found, and record in ``found`` what became of them.
 
-    Prints the path of each enlargement as soon as it is written.
-
-    Args:
-        found: the photographs.
-        output: folder, created if missing. ``face.jpg`` becomes ``face-<label>-4x.png``.
-        enhancer: the generator.
-        label: the model's part of the file names.
-        max_pixels: larger photographs are refused.
-        form: format of the files.
-        overwrite: replace existing files.
+    If one fails, the others are still enlarged. The path of each enlargement is printed as soon as
+    it is written. ``face.jpg`` becomes ``face-<label>-4x.png``.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the output folder cannot be written to.
     """
     _check_writable(output)
     ending = f"-{label}-{enhancer.scale}x{form.suffix}"
     places = name_outputs(found.photographs, output, ending)
-    outcome = Outcome(failures=list(found.failures), skipped=Counter(found.skipped))
     enlargements = set(map(os.path.realpath, places))
     sources = zip(found.photographs, places, strict=True)
     with tqdm(sources, total=len(places), desc="enhance", unit="photograph") as progress:
         for source, place in progress:
             progress.set_postfix_str(source.path.name)
             if os.path.realpath(source.path) in enlargements:
-                outcome.skipped["enlarged before"] += 1
+                found.skipped["enlarged before"] += 1
                 continue
             try:
                 if not overwrite and _exists(place):
                     raise UserError(f"{place} is there already and was not overwritten.")
                 _enhance_file(source.path, place, enhancer, max_pixels, form)
             except (UnreadableImageError, UserError) as error:
-                outcome.failures.append(Failure(source.path, str(error).removesuffix(".")))
+                found.failures.append(Failure(source.path, str(error).removesuffix(".")))
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                outcome.failures.append(Failure(source.path, _NO_MEMORY))
+                found.failures.append(Failure(source.path, _NO_MEMORY))
             else:
-                outcome.written.append(place)
+                found.written.append(place)
                 tqdm.write(printable(place))
-    return outcome
 
 
-def conclude(outcome: Outcome) -> str:
+def conclude(found: Found) -> str:
     """The closing message: what was skipped in folders; empty if nothing was.
 
     Raises:
         UserError: something failed; the message lists all failures, and what was skipped.
     """
-    skipped = f"Skipped in folders: {counted(outcome.skipped)}." if outcome.skipped else ""
-    if not outcome.failures:
+    skipped = f"Skipped in folders: {counted(found.skipped)}." if found.skipped else ""
+    if not found.failures:
         return skipped
-    lines = [f"  - {failure.path}: {failure.reason}" for failure in outcome.failures]
-    total = len(outcome.written) + len(lines)
+    lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
+    total = len(found.written) + len(lines)
     summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, skipped]
     raise UserError("\n".join(filter(None, summary)))
 

@@ -35,15 +35,17 @@ class Failure:
 
 @dataclass
 class Found:
-    """The photographs found.
+    """The photographs found, and what became of them.
 
     Attributes:
         photographs: each once.
-        failures: folders that cannot be read.
+        written: paths of the enlargements, in order.
+        failures: folders that could not be read, and photographs that could not be enlarged.
         skipped: other files and folders, counted by kind.
     """
 
     photographs: list[Source] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 

@@ -22,8 +22,7 @@ from deepdepixelate.data.resize import downscale
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.models import TILE
 from deepdepixelate.models.pretrained import NAMES, label_of
-from deepdepixelate.photographs import UnreadableImageError
-from deepdepixelate.photographs.demo import MEGAPIXELS
+from deepdepixelate.photographs import ZOOM_MEGAPIXELS, UnreadableImageError
 from deepdepixelate.photographs.demo.crop_box import box_within, crop_box, first_box, hidden, shown
 from deepdepixelate.photographs.demo.zooming import Opened, Zoomed, Zoomer
 
@@ -218,7 +217,7 @@ def serving(
     models: Sequence[str] = NAMES,
     device: str = "auto",
     tile: int = TILE,
-    max_pixels: int = int(MEGAPIXELS * 1e6),
+    max_pixels: int = int(ZOOM_MEGAPIXELS * 1e6),
     open_browser: bool = False,
 ) -> Iterator[str]:
     """Serve the page until the end of the ``with`` block.

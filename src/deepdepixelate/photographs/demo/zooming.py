@@ -12,7 +12,7 @@ from uuid import uuid4
 from PIL import Image
 
 from deepdepixelate.models.pretrained import find_generator, label_of
-from deepdepixelate.photographs import MEGAPIXELS as PHOTOGRAPH_MEGAPIXELS
+from deepdepixelate.photographs import MEGAPIXELS
 from deepdepixelate.photographs.demo.crop_box import Box
 from deepdepixelate.photographs.enhance import Enhancer
 from deepdepixelate.photographs.photograph import (
@@ -92,7 +92,7 @@ class Zoomer:
         Raises:
             UnreadableImageError: see ``read_photograph``.
         """
-        photograph = read_photograph(path, max_pixels=int(PHOTOGRAPH_MEGAPIXELS * 1e6))
+        photograph = read_photograph(path, max_pixels=int(MEGAPIXELS * 1e6))
         name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
         return Opened(name, photograph)
 
