@@ -137,7 +137,7 @@ def test_damaged_network_weights_are_reported(tmp_path: Path, kept: int) -> None
     dataset = NetworkWeights(filepath=str(path))
     dataset.save(make_weights())
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(DatasetError, match="damaged or no safetensors"):
+    with pytest.raises(DatasetError, match="damaged or not safetensors"):
         dataset.load()
 
 

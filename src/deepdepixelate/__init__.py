@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
     from deepdepixelate.metrics.pixels import psnr_y, ssim_y
     from deepdepixelate.metrics.st_lpips import st_lpips
-    from deepdepixelate.photographs.enhancer import Enhancer
+    from deepdepixelate.photographs.enhance import Enhancer
 
 __all__ = ["Enhancer", "downscale", "psnr_y", "ssim_y", "st_lpips", "upscale"]
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Enhancer": "photographs.enhancer",
+    "Enhancer": "photographs.enhance",
     "downscale": "data.resize",
     "psnr_y": "metrics.pixels",
     "ssim_y": "metrics.pixels",

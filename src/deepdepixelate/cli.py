@@ -16,8 +16,8 @@ from typing import Any, get_args
 import click
 
 from deepdepixelate.errors import UserError, failure_message
-from deepdepixelate.photographs import MEGAPIXELS, QUALITY, TILE, FormatName
-from deepdepixelate.photographs.demo import MEGAPIXELS as ZOOM_MEGAPIXELS
+from deepdepixelate.models import TILE
+from deepdepixelate.photographs import MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
 
 
 class ReadableErrors(click.Command):
@@ -151,31 +151,22 @@ def enhance(
 
     An enlarged face is a plausible face, not evidence of anybody's identity.
     """
-    from deepdepixelate.models.pretrained import find_generator, label_of
-    from deepdepixelate.photographs.enhance import conclude, enhance_files
-    from deepdepixelate.photographs.enhancer import Enhancer
-    from deepdepixelate.photographs.finding import find_photographs
-    from deepdepixelate.photographs.saving import FileFormat
+    from deepdepixelate.photographs.enhance import enhance as enhance_photographs
 
-    found = find_photographs(photographs, output)
-    enhancer = Enhancer(
-        find_generator(model),
+    enhance_photographs(
+        photographs,
+        output,
+        model=model,
+        format=form,
+        quality=quality,
+        strip_metadata=strip_metadata,
+        overwrite=overwrite,
+        max_pixels=max_pixels,
+        tile=tile,
         device=device,
         precision=precision,
-        tile=tile,
         self_ensemble=self_ensemble,
     )
-    outcome = enhance_files(
-        found,
-        output,
-        enhancer,
-        label=label_of(model),
-        max_pixels=max_pixels,
-        form=FileFormat(form, quality, metadata=not strip_metadata),
-        overwrite=overwrite,
-    )
-    if message := conclude(outcome):
-        click.echo(message, err=True)
 
 
 @cli.command()

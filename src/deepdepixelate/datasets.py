@@ -184,7 +184,7 @@ class PackagedHistory(_Packaged[pd.DataFrame]):
     """The training history of a generator of the package; ``name`` is pretrain or train_gan."""
 
     def load(self) -> pd.DataFrame:
-        place = files("deepdepixelate") / "pretrained" / f"{self._name}_history.csv"
+        place = files("deepdepixelate.models.pretrained") / f"{self._name}_history.csv"
         with place.open("rb") as file:
             return pd.read_csv(file)
 

@@ -21,7 +21,7 @@ from deepdepixelate import downscale
 from deepdepixelate.data.sources import decode
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.models.device import choose_compute
-from deepdepixelate.models.folded import FoldedGenerator
+from deepdepixelate.models.enlarge import FoldedGenerator
 from deepdepixelate.models.generator import Generator, from_pixels, to_pixels
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import build_generator

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepdepixelate.models.folded import FoldedGenerator, reach
+from deepdepixelate.models.enlarge import FoldedGenerator
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture, to_pixels
 
 
@@ -60,7 +60,7 @@ def test_the_generator_is_left_as_it_is() -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_reach_is_where_the_gradient_ends(scale: int, blocks: int) -> None:
+def test_receptive_field_radius_is_where_the_gradient_ends(scale: int, blocks: int) -> None:
     generator = trained(scale=scale, blocks=blocks, channels=4).double().eval()
     side, middle = 61, 30
     furthest = 0
@@ -69,5 +69,5 @@ def test_reach_is_where_the_gradient_ends(scale: int, blocks: int) -> None:
         (gradient,) = torch.autograd.grad(generator(lr)[0, :, row, row].sum(), lr)
         touched = gradient[0].abs().sum(0).nonzero()
         furthest = max(furthest, int((touched - middle).abs().max()))
-    expected = reach(GeneratorArchitecture(blocks=blocks, channels=4, scale=scale))
+    expected = generator.architecture.receptive_field_radius
     assert furthest <= expected <= furthest + 1

@@ -1,8 +1,12 @@
 import torch
 from torch import nn
 
-from deepdepixelate.models.frozen import FrozenBatchNorm, freeze_batch_norms
-from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.models.generator import (
+    FrozenBatchNorm,
+    Generator,
+    GeneratorArchitecture,
+    freeze_batch_norms,
+)
 
 ARCHITECTURE = GeneratorArchitecture(blocks=2, channels=8, scale=4)
 

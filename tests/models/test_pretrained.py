@@ -8,7 +8,7 @@ from deepdepixelate import downscale, psnr_y, st_lpips, upscale
 from deepdepixelate.data.sources import decode
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.errors import UserError
-from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.enlarge import enlarge
 from deepdepixelate.models.pretrained import NAMES, find_generator, label_of
 from deepdepixelate.models.weights import build_generator
 

@@ -165,7 +165,7 @@ def test_foreign_file_is_refused(
 def test_architecture_that_does_not_fit_the_weights_is_refused(
     weights: Weights, wrong: dict[str, int]
 ) -> None:
-    with pytest.raises(UserError, match="do not fit the architecture"):
+    with pytest.raises(UserError, match="do not fit their architecture"):
         build_generator(replace(weights, architecture={**weights.architecture, **wrong}))
 
 
@@ -199,5 +199,5 @@ def test_discriminator_is_no_generator(tmp_path: Path) -> None:
     loaded = load_weights(tmp_path / "d.safetensors")
 
     assert loaded.kind == "discriminator"
-    with pytest.raises(UserError, match="discriminator's: a generator's are needed"):
+    with pytest.raises(UserError, match="of a discriminator; a generator is needed"):
         build_generator(loaded)

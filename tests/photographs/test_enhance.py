@@ -13,11 +13,9 @@ from PIL import Image
 from tiny_model import tiny_weights
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs.enhance import Outcome, conclude, enhance_files
-from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.finding import find_photographs
-from deepdepixelate.photographs.photograph import Photograph, read_photograph
-from deepdepixelate.photographs.saving import FileFormat
+from deepdepixelate.photographs.enhance import Enhancer, conclude, enhance_files
+from deepdepixelate.photographs.finding import Found, find_photographs
+from deepdepixelate.photographs.photograph import FileFormat, Photograph, read_photograph
 
 PNG = FileFormat()
 
@@ -44,9 +42,10 @@ def enhance(
     *,
     form: FileFormat = PNG,
     overwrite: bool = False,
-) -> Outcome:
-    return enhance_files(
-        find_photographs(inputs, output),
+) -> Found:
+    found = find_photographs(inputs, output)
+    enhance_files(
+        found,
         output,
         enhancer,
         label="tiny",
@@ -54,6 +53,7 @@ def enhance(
         form=form,
         overwrite=overwrite,
     )
+    return found
 
 
 def test_a_folder_becomes_a_folder(photographs: Path, tmp_path: Path, enhancer: Enhancer) -> None:
@@ -260,3 +260,16 @@ def test_a_read_only_output_is_refused(
     locked.mkdir(mode=0o500)
     with pytest.raises(UserError, match="cannot be written to"):
         enhance([photographs], locked, enhancer)
+
+
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_gray_and_alpha_are_kept(enhancer: Enhancer, gray: bool, alpha: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (35, 42, 3), dtype=np.uint8)
+    ramp = np.tile(np.linspace(0, 255, 42).astype(np.uint8), (35, 1))
+    original = Photograph(pixels, Image.fromarray(ramp) if alpha else None, gray, None, ())
+    enlarged = enhancer.enlarge(original)
+    assert enlarged.mode == ("L" if gray else "RGB") + ("A" if alpha else "")
+    if alpha:
+        row = np.asarray(enlarged.getchannel("A"))[70].astype(float)
+        assert np.abs(row - np.linspace(0, 255, 42 * 4)).max() < 6

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from deepdepixelate.photographs import UnreadableImageError
 from deepdepixelate.photographs.photograph import Photograph, read_photograph
-from deepdepixelate.photographs.reading import UnreadableImageError
 
 MANY = 10**6
 

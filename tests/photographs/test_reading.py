@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from small_faces import encode, jpeg, picture
 
-from deepdepixelate.photographs import decoding
-from deepdepixelate.photographs.reading import UnreadableImageError, image_files, read_rgb
+from deepdepixelate.photographs import UnreadableImageError, reading
+from deepdepixelate.photographs.reading import image_files, read_rgb
 
 ORIENTATION = 0x0112
 FORMATS = ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF"]
@@ -369,7 +369,7 @@ def test_heic_is_read(tmp_path: Path) -> None:
 def test_heic_names_the_package_that_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "FORMATS", tuple(set(decoding.FORMATS) - {"HEIF"}))
+    monkeypatch.setattr(reading, "FORMATS", tuple(set(reading.FORMATS) - {"HEIF"}))
     path = saved(tmp_path / "a.jpg", b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100))
     with pytest.raises(UnreadableImageError, match=r'pip install "deepdepixelate\[heic\]"'):
         read_rgb(path)

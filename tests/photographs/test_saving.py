@@ -8,8 +8,12 @@ from PIL.TiffImagePlugin import IFDRational
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.photographs import FormatName
-from deepdepixelate.photographs.photograph import Photograph, read_photograph
-from deepdepixelate.photographs.saving import FileFormat, save_enlarged
+from deepdepixelate.photographs.photograph import (
+    FileFormat,
+    Photograph,
+    read_photograph,
+    save_enlarged,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
 FORMATS: list[FormatName] = ["png", "jpeg", "webp"]

@@ -64,7 +64,7 @@ def test_command_without_a_project(folder: Path) -> None:
 def test_command_with_weights_that_are_none(folder: Path) -> None:
     done = command(folder, "in/face.jpg", "-o", "out2", "--model", "in/text.png")
     assert done.returncode == 1
-    assert "Error: the weights in/text.png are damaged or no safetensors" in done.stderr
+    assert "Error: the weights in/text.png are damaged or not safetensors" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "out2").exists()
 

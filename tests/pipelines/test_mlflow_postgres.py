@@ -11,12 +11,11 @@ import mlflow
 import numpy as np
 import pytest
 import sqlalchemy
-import torch
 from kedro_project import Project, make_project
 from local_server import free_port, mlflow_server
 
-from deepdepixelate.models.inference import enlarge
-from deepdepixelate.models.weights import build_generator, load_weights
+from deepdepixelate.models.enlarge import Enlarger
+from deepdepixelate.models.weights import load_weights
 
 pytestmark = pytest.mark.slow
 
@@ -129,5 +128,5 @@ def test_a_model_comes_back_from_the_server(project: Project, server: str) -> No
     model = mlflow.pyfunc.load_model("models:/deepdepixelate-srgan-sample/1")
     weights = load_weights(project.path / "data/06_models/sample/srgan.safetensors")
     image = np.random.default_rng(0).integers(0, 256, (10, 12, 3), np.uint8)
-    expected = enlarge(build_generator(weights), image[None], torch.device("cpu"))[0]
+    expected = Enlarger(weights, device="cpu", precision="fp32")(image)
     np.testing.assert_array_equal(model.predict(image), expected)

@@ -11,13 +11,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-import torch
 from kedro_project import Outcome, Project, make_project
 from mlflow.entities import DatasetInput, Run, RunInputs, RunOutputs
 from PIL import Image
 
-from deepdepixelate.models.inference import enlarge
-from deepdepixelate.models.weights import Weights, build_generator, load_weights
+from deepdepixelate.models.enlarge import Enlarger
+from deepdepixelate.models.weights import Weights, load_weights
 from deepdepixelate.tracking import lineage
 
 pytestmark = pytest.mark.slow
@@ -211,7 +210,7 @@ def test_a_generator_is_registered_once(
     assert version.run_id == runs[0].info.run_id
     assert version.tags["weights_digest"] == weights(project, name).digest
     images = np.random.default_rng(0).integers(0, 256, (2, 10, 12, 3), np.uint8)
-    expected = enlarge(build_generator(weights(project, name)), images, torch.device("cpu"))
+    expected = Enlarger(weights(project, name), device="cpu", precision="fp32")(images)
     for uri in (f"models:/{registered}/1", f"runs:/{runs[0].info.run_id}/{name}"):
         np.testing.assert_array_equal(mlflow.pyfunc.load_model(uri).predict(images), expected)
 

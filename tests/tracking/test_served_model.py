@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from io import BytesIO
 from pathlib import Path
@@ -24,9 +25,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
+from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.models.inference import enlarge
-from deepdepixelate.models.weights import Weights, build_generator, save_weights
+from deepdepixelate.models.weights import Weights, save_weights
 from deepdepixelate.tracking.outbox import OUTBOX
 from deepdepixelate.tracking.registry import register_generator, registered_name
 from deepdepixelate.tracking.served_model import ImageEnlarger
@@ -67,9 +68,7 @@ def opened(file: bytes) -> NDArray[np.uint8]:
 
 
 def expected(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    batch = image if image.ndim == 4 else image[None]
-    enlarged = enlarge(build_generator(make_weights()), batch, torch.device("cpu"))
-    return enlarged if image.ndim == 4 else enlarged[0]
+    return Enlarger(make_weights(), device="cpu", precision="fp32")(image)
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +153,11 @@ def test_arrays_of_several_sizes_are_taken_as_a_list(enlarger: ImageEnlarger) ->
         (file_of(A, mode="L"), "mode L: RGB is needed"),
         (file_of(A, mode="RGBA"), "mode RGBA"),
         (file_of(A, mode="P"), "mode P"),
-        (b"", "damaged or no image"),
-        (b"GIF89a", "damaged or no image"),
-        (file_of(pixels(40, 40))[:2000], "damaged or no image"),
+        (b"", "damaged or not an image"),
+        (b"GIF89a", "damaged or not an image"),
+        (file_of(pixels(40, 40))[:2000], "damaged or not an image"),
         ("holiday.png", "not base64"),
-        ([FILES[0], b"?"], "image 1 is damaged or no image"),
+        ([FILES[0], b"?"], "image 1 is damaged or not an image"),
         (pd.DataFrame({"a": FILES, "b": FILES}), "2 columns"),
         (None, "object values"),
     ],
@@ -221,7 +220,7 @@ def test_a_served_model_answers_requests(served: Any) -> None:
     (file,) = answer([base64.b64encode(FILES[0]).decode()])
     np.testing.assert_array_equal(opened(base64.b64decode(file)), expected(A))
     assert answer(A.tolist()) == expected(A).tolist()
-    with pytest.raises(MlflowException, match="damaged or no image"):
+    with pytest.raises(MlflowException, match="damaged or not an image"):
         answer(["aGVsbG8="])
 
 
@@ -347,12 +346,14 @@ def test_carries_the_code_and_no_weights_but_its_own(run_id: str) -> None:
 
 
 def test_large_images_are_enlarged_in_tiles_without_seams(
-    enlarger: ImageEnlarger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = tmp_path / "srgan.safetensors"
+    save_weights(path, make_weights())
+    tiled = partial(Enlarger, tile=16)
+    monkeypatch.setattr("deepdepixelate.tracking.served_model.Enlarger", tiled)
     image = pixels(50, 40)
-    whole = enlarger.predict(image)
-    monkeypatch.setattr("deepdepixelate.tracking.served_model.TILE", 16)
-    difference = np.abs(enlarger.predict(image).astype(int) - whole)
+    difference = np.abs(ImageEnlarger(path).predict(image).astype(int) - expected(image))
     assert difference.max() <= 1  # rounding
 
 

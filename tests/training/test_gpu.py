@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from deepdepixelate.data.resize import downscale
 from deepdepixelate.models.device import Compute, choose_compute
 from deepdepixelate.models.discriminator import UNetDiscriminator
-from deepdepixelate.models.frozen import freeze_batch_norms
-from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.enlarge import enlarge
+from deepdepixelate.models.generator import freeze_batch_norms
 from deepdepixelate.models.shift_tolerant import load_trunk
 from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler

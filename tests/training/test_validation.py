@@ -7,7 +7,7 @@ from tiny_training import CPU, smooth_images, tiny_generator, write_pairs
 from deepdepixelate.metrics.pixels import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import st_lpips
-from deepdepixelate.models.inference import enlarge
+from deepdepixelate.models.enlarge import enlarge
 from deepdepixelate.training.validation import Validator
 
 

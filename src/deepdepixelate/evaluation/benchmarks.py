@@ -12,7 +12,8 @@ from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import SSIM_WINDOW
 from deepdepixelate.parameters import BenchmarkFolders
-from deepdepixelate.photographs.reading import UnreadableImageError, image_files, read_rgb
+from deepdepixelate.photographs import UnreadableImageError
+from deepdepixelate.photographs.reading import image_files, read_rgb
 
 logger = logging.getLogger(__name__)
 

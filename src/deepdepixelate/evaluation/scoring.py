@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from deepdepixelate.data.resize import upscale
@@ -17,10 +16,9 @@ from deepdepixelate.metrics.identity import Identity
 from deepdepixelate.metrics.pixels import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import BINS, Spectrum, ring_frequencies, spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
+from deepdepixelate.models import enlarge
 from deepdepixelate.models.device import find_device
-from deepdepixelate.models.folded import FoldedGenerator
-from deepdepixelate.models.inference import FlipEnsemble, enlarge
-from deepdepixelate.models.weights import Weights, build_generator
+from deepdepixelate.models.weights import Weights
 from deepdepixelate.parallel import map_in_order
 
 Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
@@ -72,18 +70,18 @@ def enlargers(
     Raises:
         UserError: weights that are damaged or of another scale, or no such device.
     """
-    found = find_device(device)
+    find_device(device)
 
     def of(name: str, weights: Weights) -> Enlarger:
-        generator = build_generator(weights)
-        if generator.architecture.scale != scale:
+        generator = enlarge.Enlarger(
+            weights, device=device, precision="fp32", tile=None, self_ensemble=self_ensemble
+        )
+        if generator.scale != scale:
             raise UserError(
-                f"{name} enlarges {generator.architecture.scale} times, the images are of scale "
-                f"{scale}: train it on them, or degrade by its scale (degrade.scale)."
+                f"{name} enlarges {generator.scale} times, the images are of scale {scale}: train "
+                "it on them, or degrade by its scale (degrade.scale)."
             )
-        network: nn.Module = FoldedGenerator(generator)
-        network = (FlipEnsemble(network) if self_ensemble else network).to(found)
-        return lambda images, _: enlarge(network, images, found)
+        return lambda images, _: generator(images)
 
     return {"bicubic": upscale} | {name: of(name, each) for name, each in generators.items()}
 

@@ -1,4 +1,4 @@
-"""Discriminators: they tell originals from the generator's images."""
+"""Discriminators: they distinguish HR images from the generator's."""
 
 from typing import Literal
 
@@ -13,13 +13,13 @@ DiscriminatorKind = Literal["paper", "unet"]
 
 
 class DiscriminatorArchitecture(BaseModel):
-    """What decides the shape of a discriminator's weights.
+    """The parameters that determine the shapes of a discriminator's weights.
 
     Attributes:
-        kind: ``paper``, a ``Discriminator``, or ``unet``, a ``UNetDiscriminator``.
-        channels: feature channels of the first layer, 64 in either paper; they double three times.
-        dense: units of the hidden dense layer of ``paper``, 1024 there.
-        crop_size: side of the square HR images that it sees, in pixels.
+        kind: ``paper`` for ``Discriminator``, ``unet`` for ``UNetDiscriminator``.
+        channels: feature channels of the first layer, doubled three times; 64 in both papers.
+        dense: units of the hidden dense layer of ``paper``; 1024 in the paper.
+        crop_size: side of the square HR crops, in pixels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +34,7 @@ class Discriminator(nn.Module):
     """The discriminator of SRGAN (figure 4 of the paper); 23.56 M parameters at 96x96.
 
     Input: HR or SR crops, (N, 3, crop_size, crop_size), in [-1, 1]. Output: logits, (N, 1); above
-    zero means original. The sigmoid is left to the loss, which is exact with logits.
+    zero means HR. The loss applies the sigmoid.
     """
 
     def __init__(self, architecture: DiscriminatorArchitecture) -> None:
@@ -66,14 +66,14 @@ class Discriminator(nn.Module):
 
 
 class UNetDiscriminator(nn.Module):
-    """A U-Net that judges each pixel, with spectral normalisation in place of batch-norm.
+    """A U-Net with one logit per pixel, and spectral normalisation in place of batch-norm.
 
-    Schoenfeld et al. (arXiv 2002.12655) and Wang et al., Real-ESRGAN (arXiv 2107.10833, section
-    3.4). It tells the generator where an image looks wrong, and crops of a batch do not disturb
+    From Schoenfeld et al. (arXiv 2002.12655) and Real-ESRGAN (arXiv 2107.10833, section 3.4). Its
+    gradient shows the generator where an image looks wrong, and crops of a batch do not influence
     each other. 4.4 M parameters with 64 channels.
 
     Input: HR or SR crops, (N, 3, H, W), in [-1, 1], sides multiples of 8. Output: logits,
-    (N, 1, H, W); above zero means original.
+    (N, 1, H, W); above zero means HR.
     """
 
     def __init__(self, channels: int) -> None:
@@ -110,7 +110,7 @@ class UNetDiscriminator(nn.Module):
 
 
 def build_discriminator(architecture: DiscriminatorArchitecture) -> nn.Module:
-    """A new discriminator."""
+    """A new discriminator with random weights."""
     if architecture.kind == "unet":
         return UNetDiscriminator(architecture.channels)
     return Discriminator(architecture)

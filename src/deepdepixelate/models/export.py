@@ -1,4 +1,4 @@
-"""A generator for other runtimes."""
+"""Export of a generator to ONNX, for other runtimes."""
 
 import logging
 import warnings
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write
-from deepdepixelate.models.folded import FoldedGenerator
+from deepdepixelate.models.enlarge import FoldedGenerator
 from deepdepixelate.models.weights import Weights, build_generator, check_finite
 
 _SIDE = 16
-"""Of the image that the network is traced with; any size can be enlarged afterwards."""
+"""Side of the image that the network is traced with; the exported model takes any size."""
 
 
 class _UnitRange(nn.Module):
-    """A generator whose output is an image in [0, 1], as its input is."""
+    """A generator whose output is in [0, 1], like its input."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class _UnitRange(nn.Module):
 
 
 def export_onnx(weights: Weights, path: Path) -> None:
-    """Write a generator as ONNX, float32, for images of any number and size.
+    """Write a generator as ONNX in float32, for batches and images of any size.
 
-    Its input ``lr`` is RGB in [0, 1], (N, 3, h, w); its output ``sr`` is the same,
-    (N, 3, scale x h, scale x w). The file's metadata holds the architecture and the weights'
-    digest.
+    The input ``lr`` is RGB in [0, 1], (N, 3, h, w); the output ``sr`` is RGB in [0, 1],
+    (N, 3, scale x h, scale x w). The file's metadata holds the architecture and the digest of the
+    weights.
 
     Raises:
-        UserError: the packages for ONNX are not installed, these are not a generator's weights, or
+        UserError: the packages for ONNX are not installed, or the weights are not a generator's or
             not all finite.
     """
     try:
@@ -45,7 +45,7 @@ def export_onnx(weights: Weights, path: Path) -> None:
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError as error:
         raise UserError(
-            f"{error.name} is not installed. Install what ONNX needs: "
+            f"{error.name} is not installed. Install the packages for ONNX: "
             'pip install "deepdepixelate[onnx]".'
         ) from error
     generator = build_generator(weights)
@@ -63,7 +63,7 @@ def export_onnx(weights: Weights, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # noqa: S101 - only the exporter of old gives nothing
+    assert program is not None  # noqa: S101 - only the old exporter returns None
     model = program.model_proto
     details = {"architecture": generator.architecture.model_dump_json(), "digest": weights.digest}
     onnx.helper.set_model_props(model, details)

@@ -1,7 +1,7 @@
-"""The content loss's view of an image: feature maps of an ImageNet VGG19.
+"""Feature maps of an ImageNet VGG19 for the content loss (section 2.2.1 of the SRGAN paper).
 
-Section 2.2.1 of the SRGAN paper: VGG22 is the second convolution before the second pooling, VGG54
-the fourth before the fifth, both after their ReLU.
+VGG22 is the second convolution before the second pooling, VGG54 the fourth before the fifth, both
+after their ReLU.
 """
 
 from collections.abc import Mapping
@@ -18,32 +18,22 @@ from deepdepixelate.models.weights import check_finite
 
 FeatureLayer = Literal["vgg22", "vgg54"]
 
-_POOLING = 0
-_VGG19 = (
-    *[64] * 2,
-    _POOLING,
-    *[128] * 2,
-    _POOLING,
-    *[256] * 4,
-    _POOLING,
-    *[512] * 4,
-    _POOLING,
-    *[512] * 4,
-)
-"""Output channels of the convolutions (each followed by a ReLU) and the poolings, in order, as in
-configuration E of Simonyan and Zisserman (arXiv 1409.1556) up to conv5_4."""
+_STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""Channels and number of convolutions between poolings: configuration E of Simonyan and Zisserman
+(arXiv 1409.1556). Torchvision has this network, too, but cannot be imported if it was built for
+another version of torch."""
 
 _CONVOLUTIONS: dict[FeatureLayer, int] = {"vgg22": 4, "vgg54": 16}
 
 DEFAULT_FEATURE_SCALE: dict[FeatureLayer, float] = {"vgg22": 1.0, "vgg54": 1 / 12.75}
-"""What the features are multiplied by. The paper's 1/12.75 brings VGG54 to the size of the MSE."""
+"""Factor of the features. The paper's 1/12.75 brings VGG54 to the magnitude of the MSE."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class PerceptualNetwork(nn.Module):
-    """Feature maps of a fixed VGG19 up to one layer; gradients pass through it, none stay in it.
+    """Feature maps of a frozen VGG19 up to one layer.
 
     Input: (N, 3, H, W) in [-1, 1]. Output: features after the layer's ReLU, times
     ``feature_scale``: (N, 128, H / 2, W / 2) for vgg22, (N, 512, H / 16, W / 16) for vgg54.
@@ -71,15 +61,15 @@ class PerceptualNetwork(nn.Module):
 
 
 def load_vgg19_weights(layer: FeatureLayer, path: Path | None) -> dict[str, Tensor]:
-    """Weights for the convolutions up to a layer, named as in torchvision's ``vgg19().features``.
+    """Load the weights up to a layer, named as in torchvision's ``vgg19().features``.
 
     Args:
-        layer: how far the weights must reach.
-        path: a ``.safetensors`` or ``.pth`` file with a torchvision ``vgg19`` state dict, of which
-            the convolutions needed are enough; None for torchvision's own (548 MB, fetched once).
+        layer: the last layer needed.
+        path: a ``.safetensors`` or ``.pth`` file with a torchvision ``vgg19`` state dict, at least
+            up to the layer; None to download torchvision's own (548 MB, once).
 
     Raises:
-        UserError: the weights cannot be had, or do not fit; the message says what to put where.
+        UserError: the weights are missing, damaged or of another network.
     """
     available = _load_torchvision() if path is None else _load_file(path)
     skeleton = _build(layer)
@@ -92,27 +82,26 @@ def load_vgg19_weights(layer: FeatureLayer, path: Path | None) -> dict[str, Tens
             "train_gan.content=vgg22 or mse."
         ) from None
     except ValueError as error:
-        raise UserError(f"{path or 'torchvision'} is no VGG19: {error}.") from None
+        raise UserError(f"{path or 'torchvision'} is not a VGG19: {error}.") from None
     check_finite(selected, f"the VGG19 weights {path or 'of torchvision'}")
     return selected
 
 
 def _build(layer: FeatureLayer) -> nn.Sequential:
     modules: list[nn.Module] = []
-    channels, convolutions = 3, 0
-    for entry in _VGG19:
-        if entry == _POOLING:
-            modules.append(nn.MaxPool2d(2))
-            continue
-        modules += [nn.Conv2d(channels, entry, 3, padding=1), nn.ReLU()]
-        channels, convolutions = entry, convolutions + 1
-        if convolutions == _CONVOLUTIONS[layer]:
+    inputs, missing = 3, _CONVOLUTIONS[layer]
+    for channels, convolutions in _STAGES:
+        modules += [nn.MaxPool2d(2)] if modules else []
+        for _ in range(min(convolutions, missing)):
+            modules += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU()]
+            inputs, missing = channels, missing - 1
+        if not missing:
             break
     return nn.Sequential(*modules)
 
 
 def _select(network: nn.Module, available: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a network needs, with or without torchvision's prefix."""
+    """The tensors of a network, by their names with or without torchvision's prefix."""
     selected = {}
     for name, expected in network.state_dict().items():
         tensor = available.get(f"features.{name}", available.get(name))
@@ -129,7 +118,7 @@ def _select(network: nn.Module, available: Mapping[str, Tensor]) -> dict[str, Te
 def _load_file(path: Path) -> Mapping[str, Tensor]:
     advice = (
         "train_gan.vgg_weights must name a torchvision vgg19 state dict (.safetensors or .pth); "
-        "without it torchvision's own weights are downloaded, and train_gan.content=mse needs none."
+        "without it torchvision's weights are downloaded, and train_gan.content=mse needs none."
     )
     if not path.is_file():
         raise UserError(f"the VGG19 weights {path} are not there: {advice}")
@@ -140,7 +129,7 @@ def _load_file(path: Path) -> Mapping[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the VGG19 weights {path} cannot be read ({error}): {advice}") from error
-    except Exception as error:  # pickle.UnpicklingError and what torch makes of foreign pickles
+    except Exception as error:  # pickle.UnpicklingError, and others from foreign pickles
         raise UserError(f"the VGG19 weights {path} hold more than tensors: {advice}") from error
     if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
         raise UserError(f"the VGG19 weights {path} are not a state dict: {advice}")
@@ -156,8 +145,8 @@ def _load_torchvision() -> Mapping[str, Tensor]:
         )
     except (OSError, RuntimeError, ImportError) as error:
         raise UserError(
-            f"torchvision's VGG19 weights cannot be had here ({error}). Download "
-            "vgg19-dcbb9e9d.pth elsewhere and name it: --params train_gan.vgg_weights=FILE; "
-            "or train with train_gan.content=mse, which needs none."
+            f"torchvision's VGG19 weights cannot be downloaded here ({error}). Download "
+            "vgg19-dcbb9e9d.pth elsewhere and pass it: --params train_gan.vgg_weights=FILE; or "
+            "train with train_gan.content=mse, which needs no weights."
         ) from error
     return weights

@@ -1,8 +1,8 @@
-"""Shift-tolerant LPIPS: a perceptual distance whose weights come in an ordinary package.
+"""Shift-tolerant LPIPS (ST-LPIPS), whose weights are in a package on the package index.
 
-Ghildyal and Liu, "Shift-tolerant Perceptual Similarity Metric", ECCV 2022, arXiv 2207.13686. Two
-classification networks, pooled with anti-aliasing, so that a small shift changes their features
-little and their gradients carry less of a grid than those of an ordinary VGG.
+Ghildyal and Liu, *Shift-tolerant Perceptual Similarity Metric*, ECCV 2022, arXiv 2207.13686: VGG16
+and AlexNet with anti-aliased pooling. Small shifts change their features little, and their
+gradients have less of a grid than those of an ordinary VGG.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,26 +20,25 @@ from deepdepixelate.limits import ST_LPIPS_SIDE
 Trunk = Literal["alex", "vgg"]
 
 PACKAGE = "stlpips-pytorch"
-"""The distribution that carries the weights (BSD-2); its own code is not imported."""
+"""The distribution with the weights (BSD-2); its code is not imported."""
 
 SMALLEST_SIDE: dict[Trunk, int] = {"alex": 21, "vgg": ST_LPIPS_SIDE}
-"""Sides of the smallest images that the trunks take, in pixels: below, a blur has no border left to
-reflect."""
+"""Least width and height of images, in pixels; below, a blur has too few pixels to reflect."""
 
 _WEIGHTS = "stlpips_pytorch/weights/vST0.0/{}_shift_tolerant.pth"
 _CHANNELS: dict[Trunk, tuple[int, ...]] = {
     "alex": (64, 192, 384, 256, 256),
     "vgg": (64, 128, 256, 512, 512),
 }
-"""Of the five feature maps."""
+"""Channels of the five feature maps."""
 
 
 class ShiftTolerantTrunk(nn.Module):
-    """Features of a fixed network; gradients pass through it, none stay in it.
+    """Feature maps of a frozen VGG16 or AlexNet.
 
     Input: (N, 3, H, W) in [-1, 1], sides of ``SMALLEST_SIDE`` or more. Output: five feature maps,
-    each after its ReLU. For ``vgg`` relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 of a VGG16; for
-    ``alex`` all five of AlexNet.
+    each after its ReLU: relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 of VGG16 (``vgg``), or all
+    five of AlexNet (``alex``).
     """
 
     shift: Tensor
@@ -64,14 +63,13 @@ class ShiftTolerantTrunk(nn.Module):
 
 
 class ShiftTolerantLPIPS(nn.Module):
-    """The distance of the paper: 0 for equal images, larger for images that look less alike."""
+    """The distance of the paper: 0 for equal images, larger for less similar ones.
+
+    Raises:
+        UserError: the package with the weights is not installed, or its file is damaged.
+    """
 
     def __init__(self, trunk: Trunk) -> None:
-        """Load the network.
-
-        Raises:
-            UserError: the package with the weights is not installed, or its file is damaged.
-        """
         super().__init__()
         path = _path(trunk)
         weights = _read(path)
@@ -87,7 +85,7 @@ class ShiftTolerantLPIPS(nn.Module):
         return self.distance(self.trunk(first), self.trunk(second))
 
     def distance(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-        """Distances (N,) between images whose features ``trunk`` has computed already."""
+        """Distances (N,) between images, from their feature maps."""
         total = torch.zeros(len(first[0]), device=first[0].device)
         for index, (one, other) in enumerate(zip(first, second, strict=True)):
             squared = (_normalised(one) - _normalised(other)).square()
@@ -106,7 +104,7 @@ def load_trunk(trunk: Trunk) -> ShiftTolerantTrunk:
 
 
 def _filled_trunk(trunk: Trunk, weights: Mapping[str, Tensor], path: Path) -> ShiftTolerantTrunk:
-    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced anyway
+    with torch.device("meta"):  # no random numbers for weights that are replaced
         network = ShiftTolerantTrunk(trunk)
     stored = [name for name in weights if name.startswith("net.")]
     own = [name for name in network.state_dict() if name.startswith("slices.")]
@@ -131,7 +129,7 @@ def _path(trunk: Trunk) -> Path:
 def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a file that is no archive of tensors torch raises what it likes
+    except Exception as error:  # torch raises many types for damaged files
         raise _damaged(path, first_line(error)) from error
     if not isinstance(weights, Mapping) or not all(map(torch.is_tensor, weights.values())):
         raise _damaged(path, "it holds no state dict")
@@ -148,7 +146,7 @@ def _damaged(path: Path, reason: str) -> UserError:
 
 
 class _Blur(nn.Module):
-    """The binomial filter with a stride of 2, each channel by itself, reflected at the border."""
+    """Depthwise binomial filter of stride 2 with a reflected border."""
 
     filt: Tensor
 
@@ -188,6 +186,6 @@ def _alexnet(widths: Sequence[int]) -> list[nn.Sequential]:
 
 
 def _normalised(features: Tensor) -> Tensor:
-    # A norm, and not the root of a sum, whose gradient is NaN where all features are zero.
+    # The gradient of a square root of a sum would be NaN where all features are zero.
     norm: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     return features / (norm + 1e-10)

@@ -1,6 +1,6 @@
-"""Weights on disk: safetensors whose header says what they are and where they come from.
+"""Weights as safetensors files, with architecture and provenance in the header.
 
-Nothing is unpickled. The header's metadata holds three entries: ``kind`` (generator or
+Nothing is unpickled. The header's metadata has three entries: ``kind`` (generator or
 discriminator), ``architecture`` and ``provenance`` (JSON objects).
 """
 
@@ -27,13 +27,13 @@ Kind = Literal["generator", "discriminator"]
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's weights with their meaning.
+    """A network's weights, architecture and provenance.
 
     Attributes:
-        kind: which network.
-        architecture: what builds it, as plain values.
-        tensors: its state dict, on the CPU.
-        provenance: where they come from: stage, parameters, data, run, commit, versions.
+        kind: generator or discriminator.
+        architecture: the fields of the network's architecture class.
+        tensors: state dict, on the CPU.
+        provenance: stage, parameters, data, run, commit and versions of the training.
     """
 
     kind: Kind
@@ -43,12 +43,12 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the tensors, whatever file they are in."""
+        """SHA-256 of the tensors, independent of the file; see ``digest``."""
         return digest(self.tensors)
 
 
 def digest(tensors: Mapping[str, "Tensor"]) -> str:
-    """SHA-256 over the names and bytes of tensors, wherever they are."""
+    """SHA-256 of the names and bytes of tensors, on any device."""
     hashed = hashlib.sha256()
     for name in sorted(tensors):
         hashed.update(name.encode())
@@ -74,7 +74,8 @@ def load_weights(path: Path) -> Weights:
     """Read weights and their header.
 
     Raises:
-        UserError: missing, damaged, of another format, or not all finite.
+        UserError: the file is missing, damaged or of another format, or has values that are not
+            finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -92,49 +93,49 @@ def load_weights(path: Path) -> Weights:
     except FileNotFoundError:
         raise UserError(f"the weights {path} are not there.") from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"the weights {path} are damaged or no safetensors: {error}") from error
+        raise UserError(f"the weights {path} are damaged or not safetensors: {error}") from error
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path} was not written by DeepDepixelate: its header lacks what says which network "
-            f"it is ({error})."
+            f"{path} was not written by DeepDepixelate: its header does not describe the network "
+            f"({error})."
         ) from error
     check_finite(tensors, f"the weights {path}")
     return weights
 
 
 def check_finite(tensors: Mapping[str, "Tensor"], what: str) -> None:
-    """Check that tensors hold finite numbers only.
+    """Check that all values are finite.
 
     Args:
         tensors: by name, of any shape, type and device.
-        what: they are, for the message.
+        what: description of the tensors for the message.
 
     Raises:
-        UserError: one holds NaN or an infinity.
+        UserError: a tensor has NaN or infinite values.
     """
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise UserError(
-                f"{what} cannot be used: {name} holds NaN or infinite values. Take other weights."
+                f"{what} cannot be used: {name} holds NaN or infinite values. Use other weights."
             )
 
 
 def build_generator(weights: Weights) -> "Generator":
-    """A generator in evaluation mode with these weights.
+    """Build a generator with these weights, in evaluation mode.
 
     Raises:
-        UserError: they are not a generator's, or do not fit the architecture that they name.
+        UserError: the weights are not a generator's, or do not fit their architecture.
     """
     from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 
     if weights.kind != "generator":
-        raise UserError(f"the weights are a {weights.kind}'s: a generator's are needed.")
+        raise UserError(f"the weights are of a {weights.kind}; a generator is needed.")
     try:
         architecture = GeneratorArchitecture.model_validate(dict(weights.architecture))
         generator = Generator(architecture)
         generator.load_state_dict(dict(weights.tensors))
     except ValidationError as error:
-        raise UserError(f"the weights name an impossible architecture: {error}") from error
+        raise UserError(f"the weights have an impossible architecture: {error}") from error
     except RuntimeError as error:
-        raise UserError(f"the weights do not fit the architecture they name: {error}") from error
+        raise UserError(f"the weights do not fit their architecture: {error}") from error
     return generator.eval()

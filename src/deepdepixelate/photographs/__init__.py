@@ -1,15 +1,19 @@
-"""Enlarging a user's own photographs. Knows neither Kedro nor MLflow."""
+"""Enlarging a user's own photographs. Imports neither Kedro nor MLflow."""
 
 from typing import Literal
 
 FormatName = Literal["png", "jpeg", "webp"]
-"""What enlargements may be written as."""
-
-TILE = 256
-"""Default side of a tile, in LR pixels, without its overlap."""
+"""File formats for enlargements."""
 
 MEGAPIXELS = 24.0
 """Default limit: larger photographs are refused."""
 
+ZOOM_MEGAPIXELS = 1.0
+"""Default size limit of the part that the page enlarges."""
+
 QUALITY = 95
 """Default quality of JPEG and WebP files."""
+
+
+class UnreadableImageError(Exception):
+    """The file is not an image, is damaged, or is too large to decode; the message says which."""

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a channel in 8, by what their file says that its values mean."""
+"""Reducing images of more than 8 bits per channel to 8, if the file defines their range."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deepdepixelate.photographs.decoding import UnreadableImageError
+from deepdepixelate.photographs import UnreadableImageError
 
 _Tags = Mapping[int, Any]
 
 _FULL = 0xFFFF
 _SCALED_BY_PILLOW = frozenset({"PNG", "PPM", "JPEG2000"})
-"""Formats whose gray of more than 8 bits Pillow gives as 0 to 65535, whatever its maximum is."""
+"""Formats whose deep gray Pillow always scales to 0 to 65535."""
 
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 _MAXIMUM, _SIGNED_MINIMUM, _SIGNED_MAXIMUM = 281, 340, 341
@@ -22,12 +22,12 @@ _WHITE_IS_ZERO, _UNSIGNED, _FLOAT = 0, 1, 3
 
 @dataclass(frozen=True)
 class Depth:
-    """What the values of an image's channels mean.
+    """The range of an image's values.
 
     Attributes:
-        low: the value that is black.
-        high: the value that is white; ``low`` is above it where the file says that white is 0.
-        stated: whether the file says so itself; otherwise it is what its number of bits allows.
+        low: the value of black.
+        high: the value of white; below ``low`` if the file says that white is 0.
+        stated: whether the file states the range; otherwise it follows from the number of bits.
     """
 
     low: float
@@ -35,10 +35,10 @@ class Depth:
     stated: bool
 
     def to_eight_bits(self, image: Image.Image) -> Image.Image:
-        """Gray of mode I;16, I or F as mode L or, where a value is transparent, LA.
+        """Convert gray of mode I;16, I or F to mode L, or to LA if one value is transparent.
 
         Raises:
-            UnreadableImageError: the values look like those of fewer bits.
+            UnreadableImageError: the values look as if they had fewer bits.
         """
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
@@ -53,16 +53,16 @@ class Depth:
 
 
 def depth_of(image: Image.Image) -> Depth | None:
-    """What the values of an image mean, before it is decoded; None for 8 bits a channel.
+    """The range of an image's values, before it is decoded; None for 8 bits per channel.
 
     Raises:
-        UnreadableImageError: they have more than 8 bits, and the file does not say what is white.
+        UnreadableImageError: there are more than 8 bits, and the file does not define white.
     """
     tags: _Tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     if not (image.mode.startswith("I") or image.mode == "F"):
         if not _is_deep_colour(raw_mode_of(image)):
             return None
-        if _stated_bits(tags) not in (None, 16):  # of which Pillow keeps the upper 8 of 16
+        if _stated_bits(tags) not in (None, 16):  # Pillow keeps the upper 8 of 16
             raise UnreadableImageError(f"{_stated_bits(tags)} bits in 16: {_ADVICE}")
         return Depth(0, _FULL, stated=False)
     if image.mode != "F" and image.format in _SCALED_BY_PILLOW:
@@ -73,7 +73,7 @@ def depth_of(image: Image.Image) -> Depth | None:
 
 
 def raw_mode_of(image: Image.Image) -> str:
-    """How the pixels lie in the file, in Pillow's words, before it is decoded: ``RGB;16B``."""
+    """Pillow's name for the layout of the pixels in the file, such as ``RGB;16B``."""
     for decoder in getattr(image, "tile", []):
         arguments = decoder[-1]
         return str(arguments[0] if isinstance(arguments, tuple) else arguments)
@@ -81,16 +81,16 @@ def raw_mode_of(image: Image.Image) -> str:
 
 
 def check_colours(image: Image.Image) -> None:
-    """Check colours that Pillow reduced from 16 bits to 8.
+    """Check colours that Pillow has reduced from 16 bits to 8.
 
     Raises:
-        UnreadableImageError: they look like those of fewer bits.
+        UnreadableImageError: they look as if they had fewer bits.
     """
     if image.mode in ("L", "LA", "RGB", "RGBA", "RGBX"):
         _refuse_few_bits(float(np.asarray(image.convert("RGB")).max(initial=0)), 255)
 
 
-_ADVICE = "save it with 8 bits a channel, or with values that use all of 16"
+_ADVICE = "save it with 8 bits per channel, or with values that use all of 16"
 
 
 def _of_tiff(tags: _Tags) -> Depth:
@@ -106,18 +106,18 @@ def _of_tiff(tags: _Tags) -> Depth:
         found = Depth(0, (1 << bits) - 1, stated=bits < 16)
     else:
         raise UnreadableImageError(_unknown(f"{bits}-bit TIFF"))
-    if _first(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:  # Pillow does not turn these round
+    if _first(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:  # Pillow does not invert these
         return Depth(found.high, found.low, found.stated)
     return found
 
 
 def _is_deep_colour(raw_mode: str) -> bool:
-    """Whether there are 16 bits a channel, of which Pillow keeps 8; BGR;16 is 16 bits a pixel."""
+    """Whether Pillow reduces 16 bits per channel to 8; BGR;16 has 16 bits per pixel."""
     return ";16" in raw_mode and not raw_mode.startswith("BGR")
 
 
 def _stated_bits(tags: _Tags) -> int | None:
-    """How many bits MaxSampleValue needs: it is the highest value used, not the highest allowed."""
+    """The bits that MaxSampleValue needs: it is the highest value used, not the highest allowed."""
     highest = _first(tags, _MAXIMUM, None)
     return None if not highest else max(8, int(highest).bit_length())
 
@@ -129,16 +129,16 @@ def _first(tags: _Tags, tag: int, default: Any) -> Any:
 
 
 def _refuse_few_bits(highest: float, full: int) -> None:
-    """Whether 12 bits or fewer were put into 16 cannot be known, and would come out black."""
+    """Refuse values that may be 12 bits stored in 16: they would come out almost black."""
     if 0 < highest * 16 < full:
         raise UnreadableImageError(
             f"its highest value is {highest:g} of {full}, as if its values had 12 bits or fewer, "
-            f"which the file does not say: {_ADVICE}"
+            f"and the file does not say so: {_ADVICE}"
         )
 
 
 def _unknown(kind: str) -> str:
     return (
-        f"the file does not say which of its values ({kind}) is white: save it with 8 or 16 bits a "
-        "channel"
+        f"the file does not say which of its values ({kind}) is white: save it with 8 or 16 bits "
+        "per channel"
     )

@@ -1,40 +1,110 @@
-"""From photographs to enlarged photographs, file by file."""
+"""Enlarging photographs, file by file."""
 
 import logging
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder
-from deepdepixelate.photographs.decoding import UnreadableImageError
-from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.finding import Failure, Found, counted, name_outputs
-from deepdepixelate.photographs.photograph import read_photograph
-from deepdepixelate.photographs.saving import FileFormat, save_enlarged
+from deepdepixelate.models.enlarge import Enlarger
+from deepdepixelate.models.pretrained import find_generator, label_of
+from deepdepixelate.photographs import FormatName, UnreadableImageError
+from deepdepixelate.photographs.finding import (
+    Failure,
+    Found,
+    counted,
+    find_photographs,
+    name_outputs,
+)
+from deepdepixelate.photographs.photograph import (
+    FileFormat,
+    Photograph,
+    read_photograph,
+    save_enlarged,
+)
 
 logger = logging.getLogger(__name__)
 
+_NO_MEMORY = "there is not enough memory for it: use smaller tiles, or a smaller photograph"
 
-@dataclass
-class Outcome:
-    """What became of what was asked for.
 
-    Attributes:
-        written: enlargements, in order.
-        failures: what could not be enlarged.
-        skipped: what else was in the folders, counted by kind.
+class Enhancer(Enlarger):
+    """Enlarges photographs with one generator; the arguments are those of ``Enlarger``."""
+
+    def enlarge(
+        self, photograph: Photograph, on_tile: Callable[[], object] = lambda: None
+    ) -> Image.Image:
+        """Enlarge a photograph; the result is gray or transparent like the photograph.
+
+        See ``Enlarger.__call__`` for ``on_tile`` and for the error.
+        """
+        return photograph.finish(Image.fromarray(self(photograph.pixels, on_tile)))
+
+
+def enhance(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    model: str,
+    format: FormatName,  # noqa: A002 - the name of the option
+    quality: int,
+    strip_metadata: bool,
+    overwrite: bool,
+    max_pixels: int,
+    tile: int,
+    device: str,
+    precision: str,
+    self_ensemble: bool,
+) -> list[Path]:
+    """Enlarge photographs: what the command and the pipeline ``enhance`` do.
+
+    Args:
+        inputs: files, and folders, which are searched with their subfolders.
+        output: folder for the enlargements, created if missing.
+        model: srgan or srresnet, from the package, or a file of a generator's weights.
+        format: see ``FileFormat``.
+        quality: see ``FileFormat``.
+        strip_metadata: do not write EXIF and resolution.
+        overwrite: replace existing files.
+        max_pixels: larger photographs are refused.
+        tile: see ``Enlarger``, also for the following.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: bf16, fp32 or auto.
+        self_ensemble: average the results of each photograph and its mirror image.
+
+    Returns:
+        The paths of the enlargements.
+
+    Raises:
+        UserError: there is nothing to enlarge, or some photographs could not be enlarged; then all
+            others have been.
     """
-
-    written: list[Path] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
+    found = find_photographs(inputs, output)
+    enhancer = Enhancer(
+        find_generator(model),
+        device=device,
+        precision=precision,
+        tile=tile,
+        self_ensemble=self_ensemble,
+    )
+    enhance_files(
+        found,
+        output,
+        enhancer,
+        label=label_of(model),
+        max_pixels=max_pixels,
+        form=FileFormat(format, quality, metadata=not strip_metadata),
+        overwrite=overwrite,
+    )
+    if message := conclude(found):
+        logger.warning(message)
+    return found.written
 
 
 def enhance_files(
@@ -46,102 +116,78 @@ def enhance_files(
     max_pixels: int,
     form: FileFormat,
     overwrite: bool = False,
-) -> Outcome:
-    """Enlarge photographs; one that fails is named, and the rest are done.
+) -> None:
+    """Enlarge the photographs found, and record in ``found`` what became of them.
 
-    Prints the path of each enlargement as soon as it is written, so that it is known whatever
-    happens to the rest.
-
-    Args:
-        found: what is asked for.
-        output: folder, made if missing. ``face.jpg`` becomes ``face-<label>-4x.png``.
-        enhancer: the generator.
-        label: goes into the names.
-        max_pixels: larger photographs are refused.
-        form: of the files.
-        overwrite: replace what is there under such a name.
+    If one fails, the others are still enlarged. The path of each enlargement is printed as soon as
+    it is written. ``face.jpg`` becomes ``face-<label>-4x.png``.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the output folder cannot be written to.
     """
     _check_writable(output)
     ending = f"-{label}-{enhancer.scale}x{form.suffix}"
     places = name_outputs(found.photographs, output, ending)
-    outcome = Outcome(failures=list(found.failures), skipped=Counter(found.skipped))
     enlargements = set(map(os.path.realpath, places))
-    with tqdm(total=len(places), desc="enhance", unit="photograph") as progress:
-        for asked, place in zip(found.photographs, places, strict=True):
-            progress.set_postfix_str(asked.path.name)
-            if os.path.realpath(asked.path) in enlargements:
-                outcome.skipped["enlarged before"] += 1
-            elif reason := _enhance_file(
-                asked.path, place, enhancer, max_pixels=max_pixels, form=form, overwrite=overwrite
-            ):
-                outcome.failures.append(Failure(asked.path, reason))
+    sources = zip(found.photographs, places, strict=True)
+    with tqdm(sources, total=len(places), desc="enhance", unit="photograph") as progress:
+        for source, place in progress:
+            progress.set_postfix_str(source.path.name)
+            if os.path.realpath(source.path) in enlargements:
+                found.skipped["enlarged before"] += 1
+                continue
+            try:
+                if not overwrite and _exists(place):
+                    raise UserError(f"{place} is there already and was not overwritten.")
+                _enhance_file(source.path, place, enhancer, max_pixels, form)
+            except (UnreadableImageError, UserError) as error:
+                found.failures.append(Failure(source.path, str(error).removesuffix(".")))
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                found.failures.append(Failure(source.path, _NO_MEMORY))
             else:
-                outcome.written.append(place)
+                found.written.append(place)
                 tqdm.write(printable(place))
-            progress.update()
-    return outcome
 
 
-def conclude(outcome: Outcome) -> str:
-    """The closing message: what was skipped, if anything was.
+def conclude(found: Found) -> str:
+    """The closing message: what was skipped in folders; empty if nothing was.
 
     Raises:
-        UserError: something failed; the message names all of it, and what was skipped.
+        UserError: something failed; the message lists all failures, and what was skipped.
     """
-    skipped = f"Skipped in folders: {counted(outcome.skipped)}." if outcome.skipped else ""
-    if not outcome.failures:
+    skipped = f"Skipped in folders: {counted(found.skipped)}." if found.skipped else ""
+    if not found.failures:
         return skipped
-    lines = [f"  - {failure.path}: {failure.reason}" for failure in outcome.failures]
-    whole = len(outcome.written) + len(lines)
-    told = [f"{len(lines)} of {whole} photographs could not be enlarged:", *lines, skipped]
-    raise UserError("\n".join(filter(None, told)))
+    lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
+    total = len(found.written) + len(lines)
+    summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, skipped]
+    raise UserError("\n".join(filter(None, summary)))
 
 
 def printable(path: Path) -> str:
-    """A path for the terminal, where that cannot show all of its characters either."""
+    """A path for the terminal, with ``?`` for characters that it cannot show."""
     encoding = sys.stdout.encoding or "utf-8"
     return str(path).encode(encoding, "replace").decode(encoding)
 
 
 def _enhance_file(
-    photograph: Path,
-    place: Path,
-    enhancer: Enhancer,
-    *,
-    max_pixels: int,
-    form: FileFormat,
-    overwrite: bool,
-) -> str | None:
-    """Enlarge one photograph; why it could not be, if so."""
-    try:
-        if _is_there(place) and not overwrite:
-            return f"{place} is there already and was not overwritten"
-        original = read_photograph(photograph, max_pixels=max_pixels)
-        _warn(photograph, original.notes)
-        count = len(enhancer.tiles(*original.pixels.shape[:2]))
-        with tqdm(
-            total=count, desc=photograph.name, unit="tile", leave=False, disable=count < 2
-        ) as bar:
-            enlarged = enhancer.enlarge(original, bar.update)
-        _warn(photograph, save_enlarged(original, enlarged, place, form))
-    except (UnreadableImageError, UserError) as error:
-        return str(error).removesuffix(".")
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        return "there is not enough memory for it: take smaller tiles, or a smaller photograph"
-    return None
+    path: Path, place: Path, enhancer: Enhancer, max_pixels: int, form: FileFormat
+) -> None:
+    original = read_photograph(path, max_pixels=max_pixels)
+    _warn(path, original.notes)
+    tiles = len(enhancer.tiles(*original.pixels.shape[:2]))
+    with tqdm(total=tiles, desc=path.name, unit="tile", leave=False, disable=tiles < 2) as bar:
+        enlarged = enhancer.enlarge(original, bar.update)
+    _warn(path, save_enlarged(original, enlarged, place, form))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return "allocate memory" in str(error) or "not enough memory" in str(
-        error
-    )  # PyTorch's, of CPUs
+    message = str(error)  # PyTorch has no type for this on a CPU
+    return "allocate memory" in message or "not enough memory" in message
 
 
 def _warn(photograph: Path, notes: Iterable[str]) -> None:
@@ -149,12 +195,12 @@ def _warn(photograph: Path, notes: Iterable[str]) -> None:
         logger.warning("%s: %s.", photograph, note)
 
 
-def _is_there(place: Path) -> bool:
+def _exists(place: Path) -> bool:
     try:
         place.lstat()
     except FileNotFoundError:
         return False
-    except OSError as error:  # such as a name that is too long
+    except OSError as error:  # for example, the name is too long
         raise UserError(f"{place} cannot be written: {error.strerror or error}.") from error
     return True
 
@@ -165,7 +211,7 @@ def _check_writable(folder: Path) -> None:
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
         raise UserError(
-            f"the output folder {folder} cannot be made ({error.strerror or error})."
+            f"the output folder {folder} cannot be created ({error.strerror or error})."
         ) from error
     if not writable:
         raise UserError(f"the output folder {folder} cannot be written to.")

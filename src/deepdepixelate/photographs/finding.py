@@ -1,4 +1,4 @@
-"""Which photographs are asked for, and what their enlargements are called."""
+"""Finding photographs in files and folders, and naming their enlargements."""
 
 import os
 import unicodedata
@@ -9,16 +9,16 @@ from itertools import count
 from pathlib import Path
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs.decoding import SUFFIXES
+from deepdepixelate.photographs.reading import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Asked:
+class Source:
     """A photograph to enlarge.
 
     Attributes:
         path: of its file.
-        folder: below the output folder, where its enlargement goes.
+        folder: of its enlargement, relative to the output folder.
     """
 
     path: Path
@@ -27,7 +27,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Failure:
-    """A photograph that could not be enlarged, or a folder that could not be read, and why."""
+    """A photograph that could not be enlarged, or a folder that could not be read."""
 
     path: Path
     reason: str
@@ -35,28 +35,30 @@ class Failure:
 
 @dataclass
 class Found:
-    """What is asked for.
+    """The photographs found, and what became of them.
 
     Attributes:
-        photographs: to enlarge, each once.
-        failures: folders that cannot be read.
-        skipped: what else is in the folders, counted by kind.
+        photographs: each once.
+        written: paths of the enlargements, in order.
+        failures: folders that could not be read, and photographs that could not be enlarged.
+        skipped: other files and folders, counted by kind.
     """
 
-    photographs: list[Asked] = field(default_factory=list)
+    photographs: list[Source] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 def find_photographs(inputs: Sequence[Path], output: Path) -> Found:
-    """The files named, and the images of the folders named and of those below them.
+    """Find photographs: the given files, and the images in the given folders and below them.
 
     Args:
         inputs: files and folders.
-        output: where enlargements go; where that is below a folder named, it is left out.
+        output: folder for the enlargements, which is not searched.
 
     Raises:
-        UserError: one is not there, or a folder holds no images.
+        UserError: one of the inputs is missing, or a folder holds no images.
     """
     found = Found()
     for path in inputs:
@@ -64,54 +66,44 @@ def find_photographs(inputs: Sequence[Path], output: Path) -> Found:
             inside = Found()
             _walk(path, os.path.realpath(output), inside)
             if not inside.photographs and not inside.failures:
-                raise UserError(f"there are no images in {path}{_in_brackets(inside.skipped)}.")
+                skipped = f" (skipped: {counted(inside.skipped)})" if inside.skipped else ""
+                raise UserError(f"there are no images in {path}{skipped}.")
             found.photographs += inside.photographs
             found.failures += inside.failures
             found.skipped += inside.skipped
         elif os.path.lexists(path):
-            found.photographs.append(Asked(path))
+            found.photographs.append(Source(path))
         else:
             raise UserError(f"there is no photograph {path}.")
-    once: dict[str, Asked] = {}
-    for asked in found.photographs:
-        once.setdefault(os.path.abspath(asked.path), asked)  # noqa: PTH100 - a link is another one
+    once: dict[str, Source] = {}
+    for source in found.photographs:
+        once.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100 - keeps links apart
     found.photographs = list(once.values())
     return found
 
 
-def name_outputs(asked: Sequence[Asked], output: Path, ending: str) -> list[Path]:
-    """Where each enlargement goes: ``face.jpg`` to ``face<ending>``.
+def name_outputs(sources: Sequence[Source], output: Path, ending: str) -> list[Path]:
+    """The path of each enlargement: ``face.jpg`` becomes ``face<ending>``.
 
-    Several that would have one name, also where upper and lower case are the same, are called
-    ``face.jpg<ending>`` and ``face.png<ending>``, and after those ``face.jpg-2<ending>``.
-
-    Args:
-        asked: photographs.
-        output: folder.
-        ending: of the names.
+    If several would get the same name, ignoring case, they become ``face.jpg<ending>`` and
+    ``face.png<ending>``, and, if these are taken, ``face.jpg-2<ending>`` and so on.
     """
-    places = [output / each.folder / f"{each.path.stem}{ending}" for each in asked]
-    counts = Counter(map(_same, places))
+    places = [output / each.folder / f"{each.path.stem}{ending}" for each in sources]
+    counts = Counter(map(_key, places))
     taken = {place for place, number in counts.items() if number == 1}
     named = []
-    for each, place in zip(asked, places, strict=True):
-        if counts[_same(place)] > 1:
-            names = _whole_names(each.path.name, ending)
-            place = next(
-                free for name in names if _same(free := place.with_name(name)) not in taken
-            )
-            taken.add(_same(place))
+    for source, place in zip(sources, places, strict=True):
+        if counts[_key(place)] > 1:
+            names = _whole_names(source.path.name, ending)
+            place = next(free for name in names if _key(free := place.with_name(name)) not in taken)
+            taken.add(_key(place))
         named.append(place)
     return named
 
 
 def counted(skipped: Counter[str]) -> str:
-    """``3 .txt, 1 hidden``."""
+    """Counts as text: ``3 .txt, 1 hidden``."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(skipped.items()))
-
-
-def _in_brackets(skipped: Counter[str]) -> str:
-    return f" (skipped: {counted(skipped)})" if skipped else ""
 
 
 def _walk(top: Path, output: str, found: Found) -> None:
@@ -133,7 +125,7 @@ def _walk(top: Path, output: str, found: Found) -> None:
             if name.startswith("."):
                 found.skipped["hidden"] += 1
             elif path.suffix.lower() in SUFFIXES:
-                found.photographs.append(Asked(path, here.relative_to(top)))
+                found.photographs.append(Source(path, here.relative_to(top)))
             else:
                 found.skipped[path.suffix.lower() or "without a suffix"] += 1
 
@@ -141,13 +133,13 @@ def _walk(top: Path, output: str, found: Found) -> None:
 def _why_not_entered(folder: Path, output: str) -> str | None:
     if folder.name.startswith("."):
         return "hidden"
-    if folder.is_symlink():  # it may lead round in a circle
+    if folder.is_symlink():  # it may lead back to a parent
         return "linked folder"
     return "output folder" if os.path.realpath(folder) == output else None
 
 
-def _same(place: Path) -> str:
-    """Equal for two paths that some file system takes for one."""
+def _key(place: Path) -> str:
+    """A key that is equal for paths that are equal on some file system."""
     return unicodedata.normalize("NFC", str(place)).casefold()
 
 

@@ -1,7 +1,7 @@
 """A generator as an MLflow model: ``mlflow.pyfunc.load_model("models:/…").predict(image)``.
 
 Each logged model holds the generator's safetensors file and a copy of this package, and names this
-module as its loader: nothing is pickled, and a process without the project can load it.
+module as its loader. Nothing is pickled, and a process without the project can load it.
 """
 
 import base64
@@ -18,45 +18,37 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from deepdepixelate.models.device import find_device
-from deepdepixelate.models.folded import reach
-from deepdepixelate.models.inference import enlarge
-from deepdepixelate.models.weights import build_generator, load_weights
-from deepdepixelate.photographs import TILE
-from deepdepixelate.photographs.reading import UnreadableImageError, decoding
-from deepdepixelate.photographs.tiles import tiles
+from deepdepixelate.models.enlarge import Enlarger
+from deepdepixelate.models.weights import load_weights
+from deepdepixelate.photographs import UnreadableImageError
+from deepdepixelate.photographs.reading import decoding
 
 
 class ImageEnlarger:
-    """Enlarges what it is given, on the first GPU or else the CPU, in memory for a tile.
-
-    Attributes:
-        scale: how many times larger the output is.
-    """
+    """Enlarges images of any size in float32, tile by tile, on the first GPU or else the CPU."""
 
     def __init__(self, weights: Path) -> None:
-        self._device = find_device("auto")
-        self._generator = build_generator(load_weights(weights)).to(self._device)
-        self.scale = self._generator.architecture.scale
-        self._overlap = reach(self._generator.architecture)
+        self._enlarger = Enlarger(load_weights(weights), precision="fp32")
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """Enlarge one image or several; what goes in as pixels or as a file comes out so.
+        """Enlarge one image or several: pixels to pixels, encoded images to PNG.
 
         Args:
-            model_input: pixels: a uint8 RGB array of shape (h, w, 3) or (N, h, w, 3), or the same
-                as nested lists of integers (JSON); or an encoded image (PNG, JPEG, …): its bytes,
-                or these in base64; or a list, an array, a Series or a DataFrame with one column
-                of encoded images or of arrays (h, w, 3), of any sizes.
-            params: there are none; MLflow passes None.
+            model_input: one of
+
+                - pixels: uint8 RGB, (h, w, 3) or (N, h, w, 3), or nested lists of them (JSON);
+                - an encoded image (PNG, JPEG, …): its bytes, or these in base64;
+                - several encoded images or arrays (h, w, 3), of any sizes: a list, an array, a
+                  Series, or a DataFrame of one column.
+            params: not used; MLflow passes None.
 
         Returns:
-            For pixels an array as the input's, (scale x h, scale x w, 3) or with N before. For an
-            encoded image the bytes of a PNG. For several of these a list, in their order.
+            For pixels, an array (scale x h, scale x w, 3) or (N, scale x h, scale x w, 3). For an
+            encoded image, the bytes of a PNG. For several, a list in the same order.
 
         Raises:
-            MlflowException: ``INVALID_PARAMETER_VALUE``; it is no RGB image, gray and alpha
-                included, or damaged. The message says which image and what is wrong.
+            MlflowException: ``INVALID_PARAMETER_VALUE``: an image is damaged, or not RGB (gray,
+                with a palette or with alpha). The message names the image and the problem.
         """
         items = _items(model_input)
         if items is None:
@@ -71,26 +63,21 @@ class ImageEnlarger:
     def _enlarge(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.ndim == 4:
             return np.stack([self._enlarge(image) for image in pixels])
-        height, width, _ = pixels.shape
-        enlarged = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
-        for tile in tiles(height, width, size=TILE, overlap=self._overlap):
-            made = enlarge(self._generator, tile.cut(pixels)[None], self._device)[0]
-            top, left = tile.top * self.scale, tile.left * self.scale
-            part = tile.trim(made, self.scale)
-            enlarged[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return enlarged
+        return self._enlarger(pixels)
 
 
 def _load_pyfunc(path: str) -> ImageEnlarger:
-    """What MLflow calls with the path of the weights in the model."""
+    """Load the model from its weights; MLflow calls this."""
     return ImageEnlarger(Path(path))
 
 
 def _items(model_input: Any) -> Sequence[Any] | None:
-    """The images of a collection; None if the input is itself one array or encoded image."""
+    """The images of a collection; None if the input is one array or one encoded image."""
     if isinstance(model_input, pd.DataFrame):
         if len(model_input.columns) != 1:
-            raise _error(f"the table has {len(model_input.columns)} columns: one of images needed")
+            raise _error(
+                f"the table has {len(model_input.columns)} columns: one, of images, is needed"
+            )
         model_input = model_input.iloc[:, 0]
     if isinstance(model_input, pd.Series):
         return list(model_input)
@@ -121,14 +108,14 @@ def _decode(encoded: bytes | bytearray | memoryview | str, name: str) -> NDArray
         try:
             encoded = base64.b64decode("".join(encoded.split()), validate=True)
         except (binascii.Error, ValueError):
-            raise _error(f"{name} is text but not base64 of an image") from None
+            raise _error(f"{name} is text, but not base64") from None
     try:
         with decoding(), Image.open(BytesIO(encoded)) as image:
             upright = ImageOps.exif_transpose(image)
             mode = upright.mode
             pixels = np.array(upright)
     except UnreadableImageError as error:
-        raise _error(f"{name} is damaged or no image: {error}") from None
+        raise _error(f"{name} is damaged or not an image: {error}") from None
     if mode != "RGB":
         raise _error(f"{name} is of mode {mode}: RGB is needed, without gray, palette or alpha")
     return pixels

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from deepdepixelate.errors import UserError, failure_message
-from deepdepixelate.models.autograd import apply
 from deepdepixelate.training.interruption import StopRequest, stop_requests
 
 Value = TypeVar("Value")
@@ -137,7 +136,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return evaluated
         values = input.float()
         moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
-        mean, square = apply(_SumOverRanks, moments) / dist.get_world_size()
+        summed: Tensor = _SumOverRanks.apply(moments)  # type: ignore[no-untyped-call]
+        mean, square = summed / dist.get_world_size()
         variance = (square - mean.square()).clamp_min(0)
         self._update_running(mean.detach(), variance.detach(), values)
         scale = self.weight * torch.rsqrt(variance + self.eps)

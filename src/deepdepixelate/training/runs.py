@@ -11,8 +11,11 @@ from torch import nn
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
-from deepdepixelate.models.frozen import freeze_batch_norms
-from deepdepixelate.models.generator import Generator, GeneratorArchitecture
+from deepdepixelate.models.generator import (
+    Generator,
+    GeneratorArchitecture,
+    freeze_batch_norms,
+)
 from deepdepixelate.models.perceptual import (
     DEFAULT_FEATURE_SCALE,
     PerceptualNetwork,

@@ -7,8 +7,8 @@ from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.metrics.pixels import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
+from deepdepixelate.models.enlarge import enlarge
 from deepdepixelate.models.generator import Generator
-from deepdepixelate.models.inference import enlarge
 
 _BATCH_SIZE = 16
 

@@ -11,7 +11,7 @@ from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, load_weights, save_weights
 from deepdepixelate.photographs.demo.crop_box import Box
 from deepdepixelate.photographs.demo.zooming import Zoomer, cut
-from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.enhance import Enhancer
 from deepdepixelate.photographs.photograph import read_photograph
 
 

@@ -1,6 +1,6 @@
-// A rectangle to drag over a photograph. props.value is [left, top, width, height] in the
-// photograph's pixels; props.width and props.height are its size, props.smallest the least side.
-// Gradio lays the template anew whenever a prop changes: elements are looked up when needed.
+// A rectangle to drag over a photograph. props.value is [left, top, width, height] in pixels of the
+// photograph, props.width and props.height are its size, and props.smallest is the least side.
+// Gradio renders the template again whenever a prop changes, so elements are looked up when needed.
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 function draw([left, top, width, height]) {
@@ -25,7 +25,7 @@ function inside([left, top, width, height]) {
   return [clamp(left, 0, props.width - width), clamp(top, 0, props.height - height), width, height];
 }
 
-// The corner that stays, and the one that follows the pointer, on whichever side it is.
+// The box between a fixed corner and one that follows the pointer, in any direction.
 function between(x, y, toX, toY) {
   const side = (from, to, whole) => {
     const length = clamp(Math.abs(to - from), props.smallest, whole);

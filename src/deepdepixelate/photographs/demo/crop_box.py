@@ -1,4 +1,4 @@
-"""The box with which a user selects the part of a photograph to zoom into."""
+"""The component with which a user selects the part of a photograph to enlarge."""
 
 import base64
 from importlib.resources import files
@@ -13,11 +13,11 @@ from PIL import Image
 from deepdepixelate.photographs.photograph import SMALLEST
 
 _PREVIEW = 384, 1024
-"""Longer side of the picture that is shown under the box, in pixels: at least, and at the most."""
+"""Least and greatest longer side of the preview under the box, in pixels."""
 
 
 class Box(NamedTuple):
-    """A part of a photograph, in its pixels."""
+    """A part of a photograph, in pixels of the photograph."""
 
     left: int
     top: int
@@ -26,7 +26,7 @@ class Box(NamedTuple):
 
 
 def crop_box() -> gr.HTML:
-    """The component; its value is a ``Box`` as a list. Hidden until it is given a photograph."""
+    """Create the component. Its value is a ``Box`` as a list; it is hidden without a photograph."""
     here = files("deepdepixelate.photographs.demo")
     return gr.HTML(
         value=None,
@@ -42,7 +42,7 @@ def crop_box() -> gr.HTML:
 
 
 def shown(pixels: NDArray[np.uint8], box: Box) -> dict[str, Any]:
-    """The update that puts a photograph, uint8 (H, W, 3), under the box."""
+    """The update that shows a photograph, uint8 (H, W, 3), under the box."""
     height, width, _ = pixels.shape
     least, most = _PREVIEW
     preview = Image.fromarray(pixels)
@@ -58,32 +58,27 @@ def shown(pixels: NDArray[np.uint8], box: Box) -> dict[str, Any]:
 
 
 def hidden() -> dict[str, Any]:
-    """The update that takes the photograph away."""
+    """The update that removes the photograph."""
     update: dict[str, Any] = gr.update(value=None, image="", width=0, height=0)
     return update
 
 
 def first_box(width: int, height: int, max_pixels: int) -> Box:
-    """The selection at the start: the whole image, or as much of its middle as may be.
-
-    Args:
-        width: of the photograph.
-        height: of the photograph.
-        max_pixels: of the box.
-    """
+    """The initial box: the whole photograph, or its centre if it has more than ``max_pixels``."""
     share = min(1.0, (max_pixels / (width * height)) ** 0.5)
     box_width, box_height = max(SMALLEST, int(width * share)), max(SMALLEST, int(height * share))
     return Box((width - box_width) // 2, (height - box_height) // 2, box_width, box_height)
 
 
 def box_within(value: Any, width: int, height: int) -> Box:
-    """A box as it came from the browser, inside the photograph whatever it says.
+    """Turn a value from the browser into a box inside the photograph.
 
     Raises:
-        ValueError: it is no box.
+        ValueError: the value is not a list of four numbers.
+        TypeError: it holds something that is not a number.
     """
     if not isinstance(value, list) or len(value) != len(Box._fields):
-        raise ValueError(f"no box: {value!r}")
+        raise ValueError(f"not a box: {value!r}")
     left, top, box_width, box_height = (round(float(number)) for number in value)
     box_width = min(max(box_width, SMALLEST), width)
     box_height = min(max(box_height, SMALLEST), height)

@@ -1,4 +1,4 @@
-"""The page: what is on it, and what happens when."""
+"""The page: its layout, its events and its server."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,28 +8,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-# Before Gradio is imported: it would report to its makers, and look for newer versions.
+# Set before Gradio is imported: it would send statistics and look for newer versions.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
+import numpy as np
+import skimage
+from PIL import Image
 
+from deepdepixelate.data.resize import downscale
 from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.models import TILE
 from deepdepixelate.models.pretrained import NAMES, label_of
-from deepdepixelate.photographs import TILE
-from deepdepixelate.photographs.demo import MEGAPIXELS
+from deepdepixelate.photographs import ZOOM_MEGAPIXELS, UnreadableImageError
 from deepdepixelate.photographs.demo.crop_box import box_within, crop_box, first_box, hidden, shown
-from deepdepixelate.photographs.demo.samples import write_samples
 from deepdepixelate.photographs.demo.zooming import Opened, Zoomed, Zoomer
-from deepdepixelate.photographs.reading import UnreadableImageError
 
 _HEADING = """# Zoom and enhance
-Drop a small photograph, drag a box over what you want to see larger, and enhance it.
+Drop a small photograph, drag a box over the part that you want to see larger, and enhance it.
 
 **An enlarged face is a plausible face, not evidence of anybody's identity.** The networks were
 trained on CelebA's faces, for non-commercial research. Photographs stay on the computer that runs
-this page, and are removed when it ends."""
+this page, and are deleted when it is closed."""
 
 _MODELS = {
     "srresnet": "SRResNet: faithful, softer",
@@ -38,13 +40,21 @@ _MODELS = {
 
 _LARGEST_FILE = "64mb"
 _WAITING = 16
-"""People who may wait for their turn; later ones are told to come back."""
+"""Requests that may wait; further ones are refused."""
 
 _FILES_ARE_KEPT = (600, 3600)
-"""Seconds between two looks at uploaded files, and after which they are removed."""
+"""Seconds between checks of the uploaded files, and their age in seconds when they are deleted."""
 
 _PROGRESS = gr.Progress()
-"""Gradio gives a function a progress bar of its own where this is the argument's default."""
+"""As an argument's default, it makes Gradio pass a progress bar."""
+
+_SAMPLES = {
+    "face": ("astronaut.png", (140, 2, 316, 218)),
+    "portrait": ("astronaut.png", (0, 0, 512, 512)),
+    "cat": ("chelsea.png", (60, 0, 400, 300)),
+    "coffee": ("coffee.png", (0, 0, 600, 400)),
+}
+"""Name, photograph of the scikit-image package, and the part of it: left, top, right, bottom."""
 
 _CSS = """
 footer { display: none !important; }
@@ -53,12 +63,12 @@ footer { display: none !important; }
 
 
 def build_page(zoomer: Zoomer, samples: Sequence[Path], models: Sequence[str]) -> gr.Blocks:
-    """Lay out the page and connect its parts.
+    """Lay out the page and connect its components.
 
     Args:
-        zoomer: does the work.
-        samples: photographs to pick from.
-        models: names or files of generators to choose from; the first is chosen at the start.
+        zoomer: enlarges the photographs.
+        samples: files of sample photographs.
+        models: names or files of the generators; the first is the default.
     """
     labels = [(_MODELS.get(model, label_of(model)), model) for model in models]
     with gr.Blocks(
@@ -129,8 +139,21 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path], models: Sequence[str]) -
     return built
 
 
+def write_samples(folder: Path) -> list[Path]:
+    """Write each sample as a PNG file, shrunk 4 times by the bicubic kernel; return their paths."""
+    photographs = Path(skimage.__file__).parent / "data"
+    written = []
+    for name, (photograph, part) in _SAMPLES.items():
+        with Image.open(photographs / photograph) as image:
+            pixels = np.asarray(image.convert("RGB").crop(part))
+        path = folder / f"{name}.png"
+        Image.fromarray(downscale(pixels[None], 4)[0]).save(path)
+        written.append(path)
+    return written
+
+
 def _opened(zoomer: Zoomer, path: Path) -> Opened | None:
-    """A photograph; where it cannot be read, the page says why, and there is none."""
+    """Open a photograph; if it cannot be read, show a warning and return None."""
     try:
         return zoomer.open(path)
     except UnreadableImageError as error:
@@ -139,7 +162,7 @@ def _opened(zoomer: Zoomer, path: Path) -> Opened | None:
 
 
 def _about(opened: Opened | None, max_pixels: int) -> list[Any]:
-    """What the box, the line below it and the button show for a photograph."""
+    """Updates of the box, the line below it and the button."""
     if opened is None:
         return [hidden(), "", gr.update(interactive=False)]
     height, width, _ = opened.photograph.pixels.shape
@@ -176,7 +199,7 @@ def _zoomed(
 
 
 def _result(zoomed: Zoomed | None) -> list[Any]:
-    """What the slider, the line below it and the download button show."""
+    """Updates of the slider, the line below it and the download button."""
     if zoomed is None:
         return [None, "", gr.update(value=None, interactive=False)]
     return [
@@ -194,13 +217,16 @@ def serving(
     models: Sequence[str] = NAMES,
     device: str = "auto",
     tile: int = TILE,
-    max_pixels: int = int(MEGAPIXELS * 1e6),
+    max_pixels: int = int(ZOOM_MEGAPIXELS * 1e6),
     open_browser: bool = False,
 ) -> Iterator[str]:
-    """Serve the page until the end of the ``with`` block; its address.
+    """Serve the page until the end of the ``with`` block.
+
+    Yields:
+        Its address.
 
     Raises:
-        UserError: a generator cannot be had, or nothing can be served there.
+        UserError: a generator cannot be loaded, or the address cannot be used.
     """
     with TemporaryDirectory(prefix="deepdepixelate-") as name:
         folder = Path(name)
@@ -210,7 +236,7 @@ def serving(
         zoomer = Zoomer(folder / "results", device=device, tile=tile, max_pixels=max_pixels)
         for model in models:
             zoomer.prepare(model)
-        for name in ("no_proxy", "NO_PROXY"):  # a proxy knows nothing of this computer's addresses
+        for name in ("no_proxy", "NO_PROXY"):  # Gradio checks that it answers
             others = os.environ.get(name)
             os.environ[name] = f"{others},{host}" if others else host
         page = build_page(zoomer, write_samples(folder / "samples"), models)

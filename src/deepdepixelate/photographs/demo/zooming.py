@@ -1,30 +1,35 @@
-"""What the page does: reads a photograph, and enlarges a part of it."""
+"""The work behind the page: read a photograph, and enlarge a part of it."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 from PIL import Image
 
 from deepdepixelate.models.pretrained import find_generator, label_of
-from deepdepixelate.photographs import MEGAPIXELS as PHOTOGRAPH_MEGAPIXELS
+from deepdepixelate.photographs import MEGAPIXELS
 from deepdepixelate.photographs.demo.crop_box import Box
-from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.photograph import Photograph, read_photograph
-from deepdepixelate.photographs.saving import FileFormat, save_enlarged
+from deepdepixelate.photographs.enhance import Enhancer
+from deepdepixelate.photographs.photograph import (
+    FileFormat,
+    Photograph,
+    read_photograph,
+    save_enlarged,
+)
 
 _FORM = FileFormat("png", metadata=False)
-"""Of results: a part of a photograph is shown to others more easily than where it was taken."""
+"""Format of the results, without metadata: it could reveal where the photograph was taken."""
 
 _LONGEST_NAME = 100
-"""Bytes of a photograph's name that its results' names begin with."""
+"""Bytes of a photograph's name that are kept in the names of its results."""
 
 _KEPT_SECONDS = 3600
-"""How long results stay on the disk while the page is open."""
+"""Results are deleted after this time."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,8 @@ class Opened:
     """A photograph on the page.
 
     Attributes:
-        name: of its file, without the suffix, cut where it is long.
-        photograph: the whole of it.
+        name: of its file, without the suffix, shortened if long.
+        photograph: the whole photograph.
     """
 
     name: str
@@ -45,9 +50,9 @@ class Zoomed:
     """A part of a photograph, enlarged.
 
     Attributes:
-        before: the part enlarged by bicubic interpolation, as large as ``after``.
-        after: the part enlarged by the generator; the file to download.
-        note: what was done, in a line.
+        before: file with the part enlarged by bicubic interpolation, as large as ``after``.
+        after: file with the part enlarged by the generator, to download.
+        note: sizes and time, in one line.
     """
 
     before: Path
@@ -56,16 +61,16 @@ class Zoomed:
 
 
 class Zoomer:
-    """Enlarges parts of photographs with any of some generators."""
+    """Enlarges parts of photographs; loads each generator once."""
 
     def __init__(self, folder: Path, *, device: str, tile: int, max_pixels: int) -> None:
-        """Say where results go.
+        """Set the options for all generators.
 
         Args:
-            folder: for the results, which are removed after an hour.
+            folder: for the results, which are deleted after an hour.
             device: auto, cpu, cuda, cuda:1, mps.
             tile: side of the tiles in LR pixels.
-            max_pixels: of the part that is enlarged.
+            max_pixels: size limit of the part that is enlarged.
         """
         self.max_pixels = max_pixels
         self._folder = folder
@@ -77,7 +82,7 @@ class Zoomer:
         """Load a generator.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: see ``find_generator`` and ``Enlarger``.
         """
         self._enhancer(model)
 
@@ -87,7 +92,7 @@ class Zoomer:
         Raises:
             UnreadableImageError: see ``read_photograph``.
         """
-        photograph = read_photograph(path, max_pixels=int(PHOTOGRAPH_MEGAPIXELS * 1e6))
+        photograph = read_photograph(path, max_pixels=int(MEGAPIXELS * 1e6))
         name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
         return Opened(name, photograph)
 
@@ -102,22 +107,16 @@ class Zoomer:
 
         Args:
             opened: the photograph.
-            box: the part, inside of it, of at most ``max_pixels``.
+            box: the part, inside the photograph, of at most ``max_pixels``.
             model: srresnet, srgan or a file of weights.
-            progress: called with the number of tiles done, and of all.
+            progress: called with the number of finished tiles and that of all tiles.
         """
         begin = time.monotonic()
         part = cut(opened.photograph, box)
         enhancer = self._enhancer(model)
-        count = len(enhancer.tiles(box.height, box.width))
-        done = 0
-
-        def count_tile() -> None:
-            nonlocal done
-            done += 1
-            progress(done, count)
-
-        enlarged = enhancer.enlarge(part, count_tile)
+        tiles = len(enhancer.tiles(box.height, box.width))
+        done = count(1)
+        enlarged = enhancer.enlarge(part, lambda: progress(next(done), tiles))
         seconds = time.monotonic() - begin
         plain = Image.fromarray(part.pixels).resize(enlarged.size, Image.Resampling.BICUBIC)
         folder = self._new_folder()
@@ -130,7 +129,7 @@ class Zoomer:
         return Zoomed(before, after, note)
 
     def _new_folder(self) -> Path:
-        """A folder for one result; those of long ago are removed."""
+        """Make a folder for one result, and delete old ones."""
         for old in self._folder.iterdir():
             if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
                 for file in old.iterdir():
@@ -142,7 +141,7 @@ class Zoomer:
 
 
 def cut(photograph: Photograph, box: Box) -> Photograph:
-    """A part of a photograph, as gray and as opaque as the whole."""
+    """Cut a part out of a photograph, with its alpha and everything else."""
     left, top, width, height = box
     right, bottom = left + width, top + height
     alpha = photograph.alpha

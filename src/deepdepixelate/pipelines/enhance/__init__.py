@@ -1,4 +1,4 @@
-"""Enlarges a user's photographs; no part of the default chain."""
+"""Enlarges a user's photographs; not part of the default pipeline."""
 
 from deepdepixelate.pipelines.enhance.pipeline import create_pipeline
 

@@ -6,7 +6,7 @@ from deepdepixelate.pipelines.enhance.nodes import enhance_photographs
 
 
 def create_pipeline() -> Pipeline:
-    """From a user's photographs to enlarged ones."""
+    """A user's photographs to enlarged ones."""
     return Pipeline(
         [
             node(
