@@ -6,7 +6,7 @@ from deepdepixelate.lazy import importing
 
 if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
-    from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+    from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
     from deepdepixelate.metrics.st_lpips import st_lpips
     from deepdepixelate.photographs.enhancer import Enhancer
 
@@ -19,8 +19,8 @@ __getattr__ = importing(
     {
         "Enhancer": "deepdepixelate.photographs.enhancer",
         "downscale": "deepdepixelate.data.resize",
-        "psnr_y": "deepdepixelate.metrics.pixels",
-        "ssim_y": "deepdepixelate.metrics.pixels",
+        "psnr_y": "deepdepixelate.metrics.psnr_ssim",
+        "ssim_y": "deepdepixelate.metrics.psnr_ssim",
         "st_lpips": "deepdepixelate.metrics.st_lpips",
         "upscale": "deepdepixelate.data.resize",
     },

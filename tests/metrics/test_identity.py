@@ -106,7 +106,7 @@ def test_a_network_that_computes_nonsense_is_told(
             return [[np.nan] * 128 for _ in chips]
 
     monkeypatch.setattr(recognition, "_describe", Nonsense())
-    with pytest.raises(UserError, match=r"no number.*face_recognition_models"):
+    with pytest.raises(UserError, match=r"not finite.*face_recognition_models"):
         recognition.distances([face], face)
 
 

@@ -123,7 +123,7 @@ def test_a_network_that_computes_nonsense_is_told(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(ShiftTolerantLPIPS, "distance", nonsense)
     sr, hr = pair(24, 24, 3)
-    with pytest.raises(UserError, match=r"no number on cpu.*evaluate\.device=cpu"):
+    with pytest.raises(UserError, match=r"not finite on cpu.*evaluate\.device=cpu"):
         STLPIPS().distances([sr], hr)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deepdepixelate.data.resize import downscale
 from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.errors import UserError
-from deepdepixelate.metrics.pixels import WINDOW
+from deepdepixelate.metrics.psnr_ssim import SSIM_WINDOW
 from deepdepixelate.parameters import BenchmarkFolders
 from deepdepixelate.photographs.reading import UnreadableImageError, image_files, read_rgb
 
@@ -79,7 +79,7 @@ class Benchmark:
     def _pair(self, path: Path) -> tuple[ImageBatch, ImageBatch]:
         hr = read_rgb(path)
         height, width = (side - side % self.scale for side in hr.shape[:2])
-        smallest = WINDOW + 2 * self._border
+        smallest = SSIM_WINDOW + 2 * self._border
         if min(height, width) < smallest:
             raise UnreadableImageError(
                 f"{hr.shape[1]}x{hr.shape[0]} pixels are too few: inside the border SSIM needs "

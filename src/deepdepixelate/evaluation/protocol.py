@@ -5,7 +5,7 @@ from typing import Any
 from deepdepixelate.data.resize import KERNEL
 from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.metrics import identity, st_lpips
-from deepdepixelate.metrics.pixels import PROTOCOL
+from deepdepixelate.metrics.psnr_ssim import PROTOCOL
 from deepdepixelate.metrics.spectrum import DEFINITION
 
 

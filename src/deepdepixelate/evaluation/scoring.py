@@ -14,7 +14,7 @@ from deepdepixelate.data.resize import upscale
 from deepdepixelate.data.shards import ImageBatch
 from deepdepixelate.errors import UserError
 from deepdepixelate.metrics.identity import Identity
-from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import BINS, Spectrum, ring_frequencies, spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.device import find_device

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepdepixelate.data.resize import upscale
-from deepdepixelate.metrics.pixels import luma
+from deepdepixelate.metrics.psnr_ssim import luma
 
 CROP = 48
 """Side of the magnified part of a face, in HR pixels."""

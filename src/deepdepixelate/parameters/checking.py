@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError, model_validator
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.metrics.pixels import WINDOW
+from deepdepixelate.metrics.psnr_ssim import SSIM_WINDOW
 from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
 from deepdepixelate.parameters.results import EnhanceParameters, EvaluateParameters
 from deepdepixelate.parameters.training import (
@@ -44,8 +44,10 @@ class Parameters(Section):
                     f"and a multiple of degrade.scale ({self.degrade.scale}), not {crop_size}"
                 )
         border = self.evaluate.border
-        if border is not None and side - 2 * border < WINDOW:
-            raise ValueError(f"evaluate.border leaves less than {WINDOW} pixels, which SSIM needs")
+        if border is not None and side - 2 * border < SSIM_WINDOW:
+            raise ValueError(
+                f"evaluate.border leaves less than {SSIM_WINDOW} pixels, which SSIM needs"
+            )
         return self
 
 
