@@ -117,7 +117,7 @@ def test_on_threads_as_on_one() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
-def test_a_network_that_computes_nonsense_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def nonsense(self: ShiftTolerantLPIPS, *features: Any) -> torch.Tensor:
         return torch.tensor([torch.nan])
 

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
-from deepdepixelate.evaluation import curves_figure
+from deepdepixelate.evaluation.figures import training_curves
 from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import PretrainParameters, TrainingParameters
 from deepdepixelate.tracking import record as tracking
@@ -32,5 +32,5 @@ def train_srresnet(
 
 
 def plot_curves(history: pd.DataFrame) -> go.Figure:
-    """The training's curves: validation PSNR and loss over the updates."""
-    return curves_figure.draw(history, "SRResNet: pretraining")
+    """Validation scores, losses and learning rate over the updates."""
+    return training_curves(history)
