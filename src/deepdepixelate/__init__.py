@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
-    from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+    from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
     from deepdepixelate.metrics.st_lpips import st_lpips
     from deepdepixelate.photographs.enhance import Enhancer
 
@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "Enhancer": "photographs.enhance",
     "downscale": "data.resize",
-    "psnr_y": "metrics.pixels",
-    "ssim_y": "metrics.pixels",
+    "psnr_y": "metrics.psnr_ssim",
+    "ssim_y": "metrics.psnr_ssim",
     "st_lpips": "metrics.st_lpips",
     "upscale": "data.resize",
 }

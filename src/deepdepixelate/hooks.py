@@ -104,38 +104,31 @@ class SummaryHooks:
 def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    caption = (
-        "± 95 % confidence; detail: high-frequency energy, of the original's; "
-        "ST-LPIPS and identity: lower is better"
-    )
+    from deepdepixelate.evaluation.formatting import METRICS, measured
+
+    border = evaluation["protocol"]["border"]
     tables = []
     for set_name, of_set in evaluation["sets"].items():
-        border = evaluation["protocol"]["border"]
-        title = f"{set_name}: {of_set['images']} images, luma, border {border}"
-        table = Table("model", title=title, caption=caption)
-        shown = {
-            "PSNR / dB": ("psnr_y", 2),
-            "SSIM": ("ssim_y", 4),
-            "detail": ("high_frequency_ratio", 2),
-            "ST-LPIPS": ("st_lpips", 3),
-        }
-        if any(values.get("identity_distance") is not None for values in of_set["models"].values()):
-            shown["identity"] = ("identity_distance", 3)
-        for column in shown:
-            table.add_column(column, justify="right")
+        shown = [metric for metric in measured(of_set["models"]) if metric != "identity_lost"]
+        table = Table(
+            "model",
+            title=f"{set_name}: {of_set['images']} images, luma, border {border}",
+            caption="± 95 % confidence interval; detail: high-frequency energy, share of the "
+            "original's; ST-LPIPS and identity: lower is better",
+        )
+        for metric in shown:
+            table.add_column(METRICS[metric].column, justify="right")
         for model, values in of_set["models"].items():
-            table.add_row(model, *(_figure(values, *metric) for metric in shown.values()))
+            intervals = values["ci95"]
+            table.add_row(
+                model,
+                *(
+                    METRICS[metric].with_margin(values.get(metric), intervals.get(metric))
+                    for metric in shown
+                ),
+            )
         tables.append(table)
     return tables
-
-
-def _figure(values: Mapping[str, Any], metric: str, digits: int) -> str:
-    """An average with half the width of its confidence interval, if there are any."""
-    value, interval = values.get(metric), values["ci95"].get(metric)
-    if value is None:
-        return "n/a"
-    margin = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.{digits}f}"
-    return f"{value:.{digits}f}{margin}"
 
 
 def _path(catalog: DataCatalog, name: str) -> Path | None:

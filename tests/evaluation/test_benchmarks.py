@@ -116,17 +116,17 @@ def test_what_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
     assert benchmark.skipped == []
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"mine is not there: .*nowhere.* evaluate\.benchmarks"):
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mine not found: .*nowhere.* evaluate\.benchmarks"):
         opened(tmp_path / "nowhere")
     file = save(tmp_path / "a.png", picture())
-    with pytest.raises(UserError, match=r"a\.png is no folder"):
+    with pytest.raises(UserError, match=r"a\.png is not a folder"):
         opened(file)
-    with pytest.raises(UserError, match="nowhere is no folder"):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
         opened(tmp_path, tmp_path / "nowhere")
 
 
-def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("later")
     (tmp_path / "x.png").mkdir()
     with pytest.raises(UserError, match=f"mine is empty: no images in {tmp_path}"):
@@ -144,9 +144,9 @@ def test_all_benchmarks_are_looked_at_without_reading_them(tmp_path: Path) -> No
     good, bad = BenchmarkFolders(hr=tmp_path), BenchmarkFolders(hr=tmp_path / "nowhere")
     check_benchmarks({})
     check_benchmarks({"one": good})
-    with pytest.raises(UserError, match="the benchmark two is not there"):
+    with pytest.raises(UserError, match="benchmark two not found"):
         check_benchmarks({"one": good, "two": bad})
-    with pytest.raises(UserError, match="the benchmark two is not there"):
+    with pytest.raises(UserError, match="benchmark two not found"):
         check_benchmarks({"two": BenchmarkFolders(hr=tmp_path, lr=tmp_path / "nowhere")})
 
 
@@ -216,7 +216,7 @@ def test_lr_that_does_not_belong_is_named_and_the_rest_is_scored(tmp_path: Path)
     benchmark = opened(tmp_path / "hr", tmp_path / "lr")
     assert list(images_of(benchmark)) == ["good.png"]
     told = {each["image"]: each["reason"] for each in benchmark.skipped}
-    assert told["alone.png"] == told["other-scale.png"] == "there is no LR image of this name"
+    assert told["alone.png"] == told["other-scale.png"] == "it has no LR image of the same name"
     assert told["turned.png"] == "its LR image is 10x12 pixels, not 12x10"
     assert "LR" in told["broken.png"]
     assert "not an image" in told["broken.png"]
@@ -300,7 +300,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
     assert "No such file" in reasons(benchmark)["b.png"]
 
 
-def test_a_benchmark_of_which_nothing_can_be_scored_is_told(tmp_path: Path) -> None:
+def test_a_benchmark_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no image")
     with pytest.raises(UserError, match="none of the 2 images of mine can be scored"):

@@ -21,8 +21,14 @@ from deepdepixelate.data.shards import (
     write_shards,
 )
 from deepdepixelate.errors import UserError
-from deepdepixelate.evaluation.protocol import describe_protocol
-from deepdepixelate.evaluation.scoring import Enlarger, Pairs, Scores, enlargers, score
+from deepdepixelate.evaluation.scoring import (
+    Enlarger,
+    Pairs,
+    Scores,
+    describe_protocol,
+    enlargers,
+    score,
+)
 from deepdepixelate.evaluation.statistics import summarise
 from deepdepixelate.metrics.identity import Identity
 from deepdepixelate.metrics.spectrum import BINS, ring_frequencies, spectrum
@@ -358,7 +364,7 @@ def test_images_that_do_not_come_have_no_rows(capsys: pytest.CaptureFixture[str]
     assert "score test: 100%" in capsys.readouterr().err
 
 
-def test_a_set_of_which_nothing_can_be_scored_is_told(pairs: ImagePairs) -> None:
+def test_a_set_without_a_usable_image_is_an_error(pairs: ImagePairs) -> None:
     with pytest.raises(UserError, match="none of the 5 images of mine can be scored"):
         measure({"test": pairs, "mine": Partly(0)}, {"bicubic": upscale})
 
@@ -414,7 +420,7 @@ def test_generators_give_images_that_can_be_scored(pairs: ImagePairs) -> None:
     pd.testing.assert_frame_equal(whole, parts, atol=0.01)
 
 
-def test_weights_of_another_network_are_told() -> None:
+def test_weights_of_another_network_are_an_error() -> None:
     architecture = DiscriminatorArchitecture(channels=2, dense=2, crop_size=16)
     tensors = Discriminator(architecture).state_dict()
     weights = Weights("discriminator", architecture.model_dump(), tensors, provenance={})
@@ -422,7 +428,7 @@ def test_weights_of_another_network_are_told() -> None:
         enlargers({"srgan": weights}, scale=4, device="cpu")
 
 
-def test_weights_that_do_not_fit_their_architecture_are_told() -> None:
+def test_weights_that_do_not_fit_their_architecture_are_an_error() -> None:
     weights = make_weights()
     lacking = {name: tensor for name, tensor in weights.tensors.items() if name != "tail.bias"}
     wrong = dict(weights.architecture) | {"channels": 8}
@@ -436,11 +442,11 @@ def test_weights_that_do_not_fit_their_architecture_are_told() -> None:
             enlargers({"srgan": damaged}, scale=4, device="cpu")
 
 
-def test_a_device_that_is_not_there_is_told() -> None:
+def test_a_missing_device_is_an_error() -> None:
     with pytest.raises(UserError, match="'abacus'"):
         enlargers({}, scale=4, device="abacus")
 
 
-def test_a_generator_of_another_scale_is_told() -> None:
+def test_a_generator_of_another_scale_is_an_error() -> None:
     with pytest.raises(UserError, match="srresnet enlarges 4 times, the images are of scale 2"):
         enlargers({"srresnet": make_weights()}, scale=2, device="cpu")

@@ -292,12 +292,6 @@ def test_other_sets_have_no_figures_of_the_paper(name: str) -> None:
     assert "paper" not in summarise(table({"bicubic": [1.0]}, name=name), 4)[name]
 
 
-def test_the_papers_figures_are_the_papers() -> None:
-    assert PAPER["set5"]["srgan"] == {"psnr_y": 29.40, "ssim_y": 0.8472}
-    assert PAPER["set14"]["srresnet"] == {"psnr_y": 28.49, "ssim_y": 0.8184}
-    assert PAPER["bsd100"]["bicubic"] == {"psnr_y": 25.94, "ssim_y": 0.6935}
-
-
 def test_mlflow_gets_the_averages_that_exist_by_name() -> None:
     psnr = {"bicubic": [20.0, 30.0], "srgan": [INF, INF]}
     ratio = {"bicubic": [NAN, NAN], "srgan": [0.25, 0.75]}

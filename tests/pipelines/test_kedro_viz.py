@@ -243,9 +243,9 @@ def test_previews_the_curves_of_a_training(after_a_run: Viz, stage: str) -> None
     expect(after_a_run.panel.locator(".js-plotly-plot .trace").first).to_be_visible()
     after_a_run.panel.get_by_text("Expand preview").click()
     chart = after_a_run.page.locator(".pipeline-metadata-modal .js-plotly-plot")
-    lines = 2 if stage == "pretrain" else 4
+    lines = 4 if stage == "pretrain" else 9
     expect(chart.locator(".scatterlayer .trace")).to_have_count(lines)
-    expect(chart.locator(".legend")).to_contain_text("validation PSNR")
+    expect(chart.locator(".ytitle")).to_have_text("PSNR / dB")
 
 
 def test_previews_the_comparison_undistorted(after_a_run: Viz) -> None:

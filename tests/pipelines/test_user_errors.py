@@ -69,9 +69,9 @@ def test_benchmarks_that_are_not_there_stop_the_chain_before_it_begins(
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "notes.txt").write_text("images to follow")
-    for place, told in (("nowhere", "mine is not there"), (str(empty), "mine is empty")):
+    for place, told in (("nowhere", "mine not found"), (str(empty), "mine is empty")):
         outcome = project.kedro("run", "--params", f"evaluate.benchmarks.mine={place}")
-        outcome.assert_readable_error(f"the benchmark {told}", place)
+        outcome.assert_readable_error(f"benchmark {told}", place)
         assert outcome.output.count(told) == 1
         assert not (project.path / "data/05_model_input").exists()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_training import CPU, smooth_images, tiny_generator, write_pairs
 
-from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import st_lpips
 from deepdepixelate.models.enlarge import enlarge

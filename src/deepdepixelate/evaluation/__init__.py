@@ -1,1 +1,1 @@
-"""Scoring enlargements against originals, and showing them. Knows neither Kedro nor MLflow."""
+"""Scores of enlargements against the originals, their statistics, pictures and report."""

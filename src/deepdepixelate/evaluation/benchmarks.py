@@ -1,4 +1,4 @@
-"""Benchmark folders: HR images of any size, such as Set5, beside the test split."""
+"""Benchmark folders such as Set5: HR images of any size, scored beside the test split."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_benchmarks(benchmarks: Mapping[str, BenchmarkFolders]) -> None:
-    """Look whether there is something to score.
+    """Check that every benchmark has images.
 
     Raises:
         UserError: a folder is missing or holds no images.
@@ -29,23 +29,23 @@ def check_benchmarks(benchmarks: Mapping[str, BenchmarkFolders]) -> None:
 
 
 class Benchmark:
-    """The HR images of a folder and their LR, made by ``downscale`` or read from another folder.
+    """The HR images of a folder with LR images, from ``downscale`` or from another folder.
 
     Attributes:
         scale: how many times smaller LR is.
-        skipped: what could not be scored so far, as ``{"image": name, "reason": why}``.
+        skipped: the images that could not be scored so far: ``{"image": name, "reason": why}``.
     """
 
     def __init__(
         self, name: str, folders: BenchmarkFolders, *, scale: int, border: int | None
     ) -> None:
-        """Find the images, without reading them.
+        """List the images without reading them.
 
         Args:
             name: of the benchmark, for messages.
-            folders: where its images are.
+            folders: the folders of its images.
             scale: how many times smaller LR is.
-            border: pixels that the scores leave out at each side; None for as many as the scale.
+            border: pixels left out on each side; None for as many as the scale.
 
         Raises:
             UserError: a folder is missing or holds no images.
@@ -63,10 +63,10 @@ class Benchmark:
         return len(self._hr)
 
     def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
-        """HR and LR images in order, one by one whatever ``size``: no two need be alike.
+        """HR and LR images in order. Batches hold one image, whatever ``size``: sizes may differ.
 
-        HR is cropped at the right and the bottom to multiples of the scale. An image that cannot be
-        scored is skipped, and noted in ``skipped``.
+        HR is cropped at the right and the bottom to multiples of the scale. Images that cannot be
+        scored are skipped and added to ``skipped``.
         """
         for path in self._hr:
             try:
@@ -83,7 +83,7 @@ class Benchmark:
         smallest = SSIM_WINDOW + 2 * self._border
         if min(height, width) < smallest:
             raise UnreadableImageError(
-                f"{hr.shape[1]}x{hr.shape[0]} pixels are too few: inside the border SSIM needs "
+                f"{hr.shape[1]}x{hr.shape[0]} pixels are too few: with the border SSIM needs "
                 f"{smallest}x{smallest}"
             )
         hr = np.ascontiguousarray(hr[:height, :width])[None]
@@ -97,7 +97,7 @@ class Benchmark:
             (self._lr[stem] for stem in self._lr_stems(path.stem) if stem in self._lr), None
         )
         if found is None:
-            raise UnreadableImageError("there is no LR image of this name")
+            raise UnreadableImageError("it has no LR image of the same name")
         try:
             lr = read_rgb(found)[None]
         except UnreadableImageError as error:
@@ -111,12 +111,12 @@ class Benchmark:
         return lr
 
     def _lr_stems(self, stem: str) -> tuple[str, ...]:
-        """``baby`` or, as in the field's archives, ``babyx4``."""
+        """``baby`` or, as in the usual archives, ``babyx4``."""
         return stem, f"{stem}x{self.scale}"
 
 
 def hr_folder(directory: Path) -> Path:
-    """Where a benchmark's HR images are: in the folder named, or in one called ``HR`` in it."""
+    """The folder of a benchmark's HR images: its subfolder ``HR`` if there is one, or itself."""
     inner = directory / "HR"
     return inner if inner.is_dir() else directory
 
@@ -124,8 +124,10 @@ def hr_folder(directory: Path) -> Path:
 def _images(name: str, directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise UserError(
-            f"the benchmark {name} is not there: {directory} is no folder. See evaluate.benchmarks."
+            f"benchmark {name} not found: {directory} is not a folder. Check evaluate.benchmarks."
         )
     if not (found := image_files(directory)):
-        raise UserError(f"the benchmark {name} is empty: no images in {directory}.")
+        raise UserError(
+            f"benchmark {name} is empty: no images in {directory}. Check evaluate.benchmarks."
+        )
     return found

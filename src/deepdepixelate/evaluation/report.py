@@ -1,8 +1,8 @@
-"""The evaluation as one self-contained HTML page: figures, charts, faces and where they come from.
+"""The evaluation as one HTML page.
 
-Knows neither Kedro nor MLflow. The page makes no request to any host: pictures are data: addresses,
-charts inline SVG, and its content security policy forbids the rest. Everything that comes from data
-is escaped. What is not there is said to be missing; no figure is made up.
+The page makes no network request: images are ``data:`` addresses, Plotly's script is embedded, and
+the content security policy allows nothing else. All data is escaped. Missing values are shown as
+not available.
 """
 
 import json
@@ -13,28 +13,24 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
 
-from deepdepixelate.evaluation import figures, tables, wording
-from deepdepixelate.evaluation.charts import color_of
-from deepdepixelate.evaluation.inline_svg import COLORS
-from deepdepixelate.evaluation.strips import (
-    Example,
-    busiest_window,
-    choose_examples,
-    data_uri,
+from deepdepixelate.evaluation import formatting
+from deepdepixelate.evaluation.figures import (
+    Chart,
+    score_histograms,
+    spectrum_charts,
+    training_curves,
+    training_facts,
 )
+from deepdepixelate.evaluation.pictures import data_uri, find_close_up
+from deepdepixelate.evaluation.scoring import EnlargedImage
 from deepdepixelate.metrics.identity import ANOTHER_PERSON, DIFFERENT_PEOPLE
 
-__all__ = ["Example", "choose_examples", "render"]
+STAGES = {"pretrain": "SRResNet: pretraining", "train_gan": "SRGAN: adversarial training"}
 
-_PROTOCOL_TITLES = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "st_lpips": "ST-LPIPS",
-    "identity_distance": "Identity distance",
-    "identity_lost": "Identity lost",
-    "high_frequency_ratio": "High-frequency energy",
-}
+_WORST_SHOWN = 5
+_SKIPPED_SHOWN = 50
 
 
 def render(
@@ -42,31 +38,22 @@ def render(
     scores: pd.DataFrame,
     spectra: pd.DataFrame,
     histories: Mapping[str, pd.DataFrame],
-    examples: Sequence[Example],
+    examples: Mapping[str, Sequence[EnlargedImage]],
     *,
     title: str,
     subtitle: str = "",
 ) -> str:
-    """The whole page.
+    """The whole page as an HTML document.
 
     Args:
-        evaluation: as in ``evaluation.json``; any part but ``sets`` may be missing.
-        scores: one row per image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB),
-            ``ssim_y``, perhaps ``high_frequency_ratio``, ``st_lpips`` and
-            ``identity_distance``.
-        spectra: ``set``, ``model`` (``hr`` for the original), ``frequency`` (cycles per pixel),
-            ``power``; may be empty.
-        histories: by stage (``pretrain``, ``train_gan``) the record of the training; may be empty.
-        examples: images of the set ``test`` to show.
+        evaluation: the content of ``evaluation.json``.
+        scores: one row per image and model, see ``scoring.Scores``.
+        spectra: mean power spectra, see ``scoring.Scores``.
+        histories: by stage (``pretrain``, ``train_gan``) the history of the training; may be empty.
+        examples: images of the set ``test`` to show, by role (best, median, worst).
         title: heading of the page.
         subtitle: a line below it.
-
-    Returns:
-        An HTML document.
     """
-    sets = wording.part(evaluation, "sets")
-    scale = _scale(evaluation, examples)
-    models = list(dict.fromkeys(scores["model"]))
     environment = Environment(
         loader=PackageLoader("deepdepixelate", "evaluation"),
         autoescape=True,
@@ -74,103 +61,67 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["digest"] = _digest
+    environment.filters["csp_hash"] = _csp_hash
+    environment.filters["text"] = _text
+    scale = evaluation["protocol"]["scale"]
     return environment.get_template("report.html.jinja").render(
         title=title,
         subtitle=subtitle,
-        colors=COLORS,
-        cards=_cards(sets, models),
-        card_title=wording.set_title(_card_set(sets) or ""),
-        results=[_result(name, sets, wording.part(evaluation, "identity")) for name in sets],
-        faces=[_face(example, scores) for example in examples],
+        formatting=formatting,
+        metrics=formatting.METRICS,
+        sets=evaluation["sets"],
+        identity=evaluation["identity"],
+        protocol=evaluation["protocol"],
+        provenance=_provenance(evaluation["provenance"]),
+        scale=scale,
         different_people=DIFFERENT_PEOPLE,
         another_person=ANOTHER_PERSON,
-        distributions=[figures.distribution(name, scores, models) for name in sets],
-        powers=figures.powers(spectra, models, scale),
-        scale=scale,
-        nyquist=None if scale is None else f"{0.5 / scale:.4g}",
-        trainings=[figures.training(stage, histories.get(stage)) for stage in figures.STAGES],
-        below=tables.below_bicubic(scores),
-        skipped=tables.skipped(sets),
-        protocol=[
-            (_PROTOCOL_TITLES.get(name, name.replace("_", " ").capitalize()), _text(value))
-            for name, value in wording.part(evaluation, "protocol").items()
-        ],
-        provenance=_provenance(evaluation),
+        faces=[_face(role, face, scores) for role in examples for face in examples[role]],
+        histograms={name: score_histograms(scores, name) for name in evaluation["sets"]},
+        spectra={name: spectrum_charts(spectra, name, scale) for name in evaluation["sets"]},
+        trainings=[_training(stage, histories.get(stage)) for stage in STAGES],
+        below_bicubic=_below_bicubic(scores),
+        worst_shown=_WORST_SHOWN,
+        skipped_shown=_SKIPPED_SHOWN,
+        plotly=get_plotlyjs(),
     )
 
 
-def _digest(text: str) -> str:
-    """What a content security policy calls a script by."""
-    return "sha256-" + b64encode(sha256(str(text).encode()).digest()).decode()
+def _csp_hash(script: str) -> str:
+    """A script's hash as a source of a content security policy."""
+    return "sha256-" + b64encode(sha256(str(script).encode()).digest()).decode()
 
 
-def _card_set(sets: Mapping[str, Any]) -> str | None:
-    return "test" if "test" in sets else next(iter(sets), None)
+def _text(value: Any) -> str:
+    """A value of the protocol or the provenance."""
+    if value is None or value == "":
+        return formatting.NOT_AVAILABLE
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _cards(sets: Mapping[str, Any], models: Sequence[str]) -> list[dict[str, Any]]:
-    """A model's main figures at a glance."""
-    entry = wording.part(sets, _card_set(sets) or "")
-    cards = []
-    for model, values in wording.part(entry, "models").items():
-        lines = []
-        if model != "bicubic":
-            gain, _ = tables.gain_over_bicubic(entry, model, "psnr_y")
-            wins = wording.part(entry, "paired", f"{model} - bicubic", "psnr_y").get("wins")
-            if wording.is_number(gain):
-                lines.append(f"{wording.METRICS['psnr_y'].difference(gain)} over bicubic")
-            if wording.is_number(wins):
-                lines.append(f"above bicubic on {wording.percent(wins)} of images")
-        for metric in tables.metrics_of(wording.part(entry, "models"))[1:]:
-            writer = wording.METRICS[metric]
-            lines.append(f"{writer.title} {writer.write(wording.part(values).get(metric))}")
-        cards.append(
-            {
-                "title": wording.title_of(model),
-                "color": color_of(model, models),
-                "psnr": wording.METRICS["psnr_y"].write(wording.part(values).get("psnr_y")),
-                "lines": lines,
-            }
-        )
-    return cards
-
-
-def _result(name: str, sets: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
-    entry = wording.part(sets, name)
+def _face(role: str, face: EnlargedImage, scores: pd.DataFrame) -> dict[str, Any]:
+    """An example: its pictures, whole and magnified, and its scores."""
+    of_face = scores[(scores["set"] == "test") & (scores["image"] == face.image)]
+    by_model = of_face.set_index("model").reindex(columns=list(formatting.METRICS))
+    by_model = by_model.dropna(axis="columns", how="all").astype(float)
+    measured = by_model.to_dict("index")
+    square, scale = find_close_up(face), face.scale
+    height, width, _ = face.lr.shape
+    columns = [("lr", "LR input", face.lr, square.cut(face.lr))]
+    for model, image in face.by_model.items():
+        columns.append((model, formatting.model_title(model), image, square.cut(image, scale)))
+    columns.append(("hr", "HR original", face.hr, square.cut(face.hr, scale)))
     return {
-        "headline": tables.headline(name, entry, identity),
-        "paired": tables.paired(name, entry),
-    }
-
-
-def _face(example: Example, scores: pd.DataFrame) -> dict[str, Any]:
-    """An example's pictures, each whole and in part, and its scores."""
-    of_face = scores[(scores["set"] == "test") & (scores["image"] == example.image)]
-    metrics = [metric for metric in wording.METRICS if metric in of_face]
-    measured: dict[str, dict[str, float]] = {
-        str(model): {metric: float(of_model[metric].iloc[0]) for metric in metrics}
-        for model, of_model in of_face.groupby("model", sort=False)
-    }
-    window = busiest_window(example)
-    height, width, _ = example.hr.shape
-    columns = [("lr", "LR input", example.lr, window.cut(example.lr, example.scale))]
-    for model, image in example.enlarged.items():
-        columns.append((model, wording.title_of(model), image, window.cut(image)))
-    columns.append(("hr", "HR original", example.hr, window.cut(example.hr)))
-    psnr = [measured.get(model, {}).get("psnr_y") for model in ("srresnet", "bicubic")]
-    gain = psnr[0] - psnr[1] if psnr[0] is not None and psnr[1] is not None else None
-    return {
-        "image": example.image,
-        "role": example.role,
-        "gain": wording.METRICS["psnr_y"].difference(gain),
-        "width": width,
-        "height": height,
+        "image": face.image,
+        "role": role,
+        "gain": measured["srresnet"]["psnr_y"] - measured["bicubic"]["psnr_y"],
+        "width": width * scale,
+        "height": height * scale,
         "mark": {
-            "left": 100 * window.left / width,
-            "top": 100 * window.top / height,
-            "width": 100 * window.side / width,
-            "height": 100 * window.side / height,
+            "left": 100 * square.left / width,
+            "top": 100 * square.top / height,
+            "width": 100 * square.side / width,
+            "height": 100 * square.side / height,
         },
         "columns": [
             {
@@ -178,59 +129,52 @@ def _face(example: Example, scores: pd.DataFrame) -> dict[str, Any]:
                 "title": title,
                 "whole": data_uri(whole),
                 "crop": data_uri(crop),
-                "scores": _captions(measured.get(key, {})),
+                "scores": measured.get(key, {}),
             }
             for key, title, whole, crop in columns
         ],
     }
 
 
-def _captions(measured: Mapping[str, float]) -> list[str]:
-    return [
-        ("" if metric in ("psnr_y", "ssim_y") else f"{wording.METRICS[metric].title} ")
-        + wording.METRICS[metric].write(value)
-        for metric, value in measured.items()
-    ]
+def _training(stage: str, history: pd.DataFrame | None) -> dict[str, Any]:
+    """A training's curves and facts; without a chart if there is no history."""
+    title = STAGES[stage]
+    if history is None or history.empty:
+        return {"title": title, "facts": [], "chart": None}
+    heading = "Validation scores, losses and learning rate"
+    chart = Chart(heading, f"{title}. {heading} by update.", training_curves(history))
+    return {"title": title, "facts": training_facts(history), "chart": chart}
 
 
-def _scale(evaluation: Mapping[str, Any], examples: Sequence[Example]) -> int | None:
-    stated = str(wording.part(evaluation, "protocol").get("scale"))
-    if stated.isdigit() and int(stated) > 0:
-        return int(stated)
-    return examples[0].scale if examples else None
+def _below_bicubic(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """By set and model, the images whose PSNR is below that of bicubic, worst first."""
+    rows = []
+    for name, of_set in scores.groupby("set", sort=False):
+        psnr = of_set.pivot(index="image", columns="model", values="psnr_y")
+        for model in dict.fromkeys(of_set["model"]):
+            if model == "bicubic" or "bicubic" not in psnr:
+                continue
+            gains = (psnr[model] - psnr["bicubic"]).dropna()
+            lost = gains[gains < 0].sort_values(kind="stable")
+            rows.append({"set": name, "model": model, "lost": lost, "images": len(gains)})
+    return rows
 
 
-def _text(value: Any) -> str:
-    if value is None or value == "":
-        return wording.MISSING
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Origin of the numbers, in groups: this evaluation, the data, each network."""
+    rest = {name: value for name, value in provenance.items() if name not in ("data", "weights")}
+    groups = {"This evaluation": rest, "Test data (SHA-256)": provenance["data"]}
+    for model, weights in provenance["weights"].items():
+        groups[f"{formatting.model_title(model)}: weights and training"] = weights
+    return {title: _flat(group) for title, group in groups.items()}
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
-        flat: dict[str, str] = {}
-        for name, inner in value.items():
-            flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-        return flat
-    return {prefix: _text(value)}
-
-
-def _provenance(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where the figures come from, in groups: this evaluation, the data, each network."""
-    provenance = dict(wording.part(evaluation, "provenance"))
-    weights, data = wording.part(provenance, "weights"), provenance.pop("data", None)
-    provenance.pop("weights", None)
-    seconds = provenance.pop("seconds", None)
-    groups: dict[str, Mapping[str, Any]] = {
-        "This evaluation": {
-            "mlflow_run_id": None,
-            "git_commit": None,
-            "device": None,
-            **provenance,
-            "duration": f"{seconds:.1f} s" if wording.is_number(seconds) else None,
-        },
-        "Test data (SHA-256)": {"hr": None, "lr": None, **wording.part({"data": data}, "data")},
-    }
-    for name in weights:
-        groups[f"{wording.title_of(name)}: weights and training"] = wording.part(weights, name)
-    return [{"title": title, "rows": list(_flat(group).items())} for title, group in groups.items()]
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries as one, with names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

@@ -1,4 +1,4 @@
-"""The figures of every model on every image."""
+"""Scores of every model on every image: bicubic enlargement and the generators."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from deepdepixelate.data.resize import upscale
-from deepdepixelate.data.shards import ImageBatch
+from deepdepixelate.data.resize import KERNEL, upscale
+from deepdepixelate.data.shards import ImageBatch, ShardedImages
 from deepdepixelate.errors import UserError
+from deepdepixelate.metrics.identity import PROTOCOL as IDENTITY_PROTOCOL
 from deepdepixelate.metrics.identity import Identity
-from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.psnr_ssim import PROTOCOL as PSNR_SSIM_PROTOCOL
+from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import BINS, Spectrum, ring_frequencies, spectrum
+from deepdepixelate.metrics.spectrum import DEFINITION as HIGH_FREQUENCY_DEFINITION
+from deepdepixelate.metrics.st_lpips import DEFINITION as ST_LPIPS_DEFINITION
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models import enlarge
 from deepdepixelate.models.device import find_device
@@ -25,29 +29,29 @@ Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """Enlarges uint8 images (N, h, w, 3) by a scale."""
 
 ORIGINAL = "hr"
-"""The name of the originals among the models in ``Scores.spectra``."""
+"""Name of the originals among the models in ``Scores.spectra``."""
 
 
 class Pairs(Protocol):
-    """Originals and what was made of them: the test split, or a benchmark."""
+    """HR images with their LR images: the test split, or a benchmark."""
 
     scale: int
 
     def __len__(self) -> int: ...
 
     def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
-        """HR and LR images, at most ``size`` of each at a time, those of a batch of one size."""
+        """Batches of HR and LR images, at most ``size`` each; equal sizes within a batch."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured.
+    """Scores of all images.
 
     Attributes:
         images: one row per image and model: ``set``, ``image``, ``model``, ``psnr_y`` (dB, infinite
-            for identical images), ``ssim_y``, ``high_frequency_ratio`` (NaN where the original has
-            nothing there), ``st_lpips`` (NaN for images too small for its network) and, where faces
-            are recognised, ``identity_distance`` (NaN where the original shows none).
+            for identical images), ``ssim_y``, ``high_frequency_ratio`` (NaN if the original has no
+            high-frequency energy), ``st_lpips`` (NaN for images too small for its network) and, if
+            identity is measured, ``identity_distance`` (NaN if the original shows no face).
         spectra: mean power spectra of luma: ``set``, ``model`` (``hr`` for the originals),
             ``frequency`` (cycles per pixel), ``power``.
     """
@@ -59,7 +63,7 @@ class Scores:
 def enlargers(
     generators: Mapping[str, Weights], *, scale: int, device: str, self_ensemble: bool = False
 ) -> dict[str, Enlarger]:
-    """Bicubic enlargement, always a row, and then the generators, by name.
+    """Bicubic enlargement first, then the generators, by name.
 
     Args:
         generators: their weights.
@@ -68,11 +72,11 @@ def enlargers(
         self_ensemble: take the mean over each image and its mirror image.
 
     Raises:
-        UserError: weights that are damaged or of another scale, or no such device.
+        UserError: the weights are damaged or of another scale, or the device does not exist.
     """
     find_device(device)
 
-    def of(name: str, weights: Weights) -> Enlarger:
+    def enlarger(name: str, weights: Weights) -> Enlarger:
         generator = enlarge.Enlarger(
             weights, device=device, precision="fp32", tile=None, self_ensemble=self_ensemble
         )
@@ -83,7 +87,7 @@ def enlargers(
             )
         return lambda images, _: generator(images)
 
-    return {"bicubic": upscale} | {name: of(name, each) for name, each in generators.items()}
+    return {"bicubic": upscale} | {name: enlarger(name, each) for name, each in generators.items()}
 
 
 def score(
@@ -95,15 +99,15 @@ def score(
     st_lpips: STLPIPS,
     identity: Identity,
 ) -> Scores:
-    """Score every model on every pair of every set, in memory for a few batches.
+    """Score every model on every image of every set. Only a few batches are in memory at a time.
 
     Args:
         sets: by name.
         models: by name.
         batch_size: images enlarged at a time.
-        border: pixels left out at each side; None for as many as the scale.
+        border: pixels left out on each side; None for as many as the scale.
         st_lpips: the perceptual distance.
-        identity: the distance between faces, if there is.
+        identity: the identity distance, if available.
 
     Raises:
         UserError: no image of a set can be scored.
@@ -112,84 +116,120 @@ def score(
     spectra: list[pd.DataFrame] = []
     for set_name, pairs in sets.items():
         margin = pairs.scale if border is None else border
-        ruler = _Ruler(pairs.scale, margin, st_lpips, identity)
+        scorer = ImageScorer(pairs.scale, margin, st_lpips, identity)
         mean = _MeanSpectra()
         enlarged = _enlarged(pairs, models, batch_size)
         with tqdm(total=len(pairs), desc=f"score {set_name}", unit="image") as progress:
-            for measured in map_in_order(ruler.measure, enlarged):
-                rows += [{"set": set_name, **row} for row in measured.rows]
-                mean.add(measured.spectra)
+            for of_image, of_spectra in map_in_order(scorer, enlarged):
+                rows += [{"set": set_name, **row} for row in of_image]
+                mean.add(of_spectra)
                 progress.update()
-            progress.update(len(pairs) - mean.count)  # those that were skipped
+            progress.update(len(pairs) - mean.count)  # skipped images
         if not mean.count:
             raise UserError(f"none of the {len(pairs)} images of {set_name} can be scored.")
         spectra.append(mean.table(set_name))
     return Scores(pd.DataFrame(rows), pd.concat(spectra, ignore_index=True))
 
 
+def describe_protocol(
+    lr: ShardedImages, border: int | None, *, self_ensemble: bool = False, faces: bool = False
+) -> dict[str, Any]:
+    """The entry ``protocol`` of ``evaluation.json``: how the scores are computed, in words.
+
+    Args:
+        lr: the LR images of the test split.
+        border: pixels left out on each side; None for as many as the scale.
+        self_ensemble: whether the generators' outputs are means over mirrored images.
+        faces: whether the identity distance is measured.
+    """
+    scale, kernel = lr.manifest.details["scale"], lr.manifest.details["kernel"]
+    return {
+        **PSNR_SSIM_PROTOCOL,
+        "high_frequency_ratio": f"{HIGH_FREQUENCY_DEFINITION}; averaged over images",
+        "st_lpips": ST_LPIPS_DEFINITION,
+        **(IDENTITY_PROTOCOL if faces else {}),
+        "ci95": "Student's t over images",
+        "border": scale if border is None else border,
+        "scale": scale,
+        "self_ensemble": "mean over the image and its mirror image" if self_ensemble else "none",
+        "degradation": (  # benchmarks without LR images are always downscaled with KERNEL
+            kernel if kernel == KERNEL else f"test: {kernel}; benchmarks without LR: {KERNEL}"
+        ),
+    }
+
+
 @dataclass(frozen=True)
-class _Enlarged:
-    """An original, (H, W, 3), and each model's attempt at it."""
+class EnlargedImage:
+    """An image and its enlargements.
+
+    Attributes:
+        image: its name.
+        lr: uint8 (h, w, 3).
+        hr: uint8 (H, W, 3), H and W multiples of h and w.
+        by_model: enlargements, uint8 (H, W, 3).
+    """
 
     image: str
+    lr: NDArray[np.uint8]
     hr: NDArray[np.uint8]
     by_model: Mapping[str, NDArray[np.uint8]]
 
+    @property
+    def scale(self) -> int:
+        """How many times smaller LR is."""
+        return int(self.hr.shape[0] // self.lr.shape[0])
 
-@dataclass(frozen=True)
-class _Measured:
-    rows: list[dict[str, Any]]
-    spectra: Mapping[str, Spectrum]
 
-
-def _enlarged(pairs: Pairs, models: Mapping[str, Enlarger], batch_size: int) -> Iterator[_Enlarged]:
+def _enlarged(
+    pairs: Pairs, models: Mapping[str, Enlarger], batch_size: int
+) -> Iterator[EnlargedImage]:
     for hr, lr in pairs.batches(batch_size):
         by_model = {model: enlarger(lr.pixels, pairs.scale) for model, enlarger in models.items()}
         for index, name in enumerate(hr.names):
             of_image = {model: images[index] for model, images in by_model.items()}
-            yield _Enlarged(name, hr.pixels[index], of_image)
+            yield EnlargedImage(name, lr.pixels[index], hr.pixels[index], of_image)
 
 
 @dataclass(frozen=True)
-class _Ruler:
-    """Measures an image: on any thread."""
+class ImageScorer:
+    """Computes all metrics of one image. Thread-safe."""
 
     scale: int
     border: int
     st_lpips: STLPIPS
     identity: Identity
 
-    def measure(self, enlarged: _Enlarged) -> _Measured:
-        spectra = {ORIGINAL: spectrum(enlarged.hr, self.border, self.scale)}
-        rows: list[dict[str, Any]] = []
-        for model, sr in enlarged.by_model.items():
-            spectra[model] = spectrum(sr, self.border, self.scale)
-            rows.append(
-                {
-                    "image": enlarged.image,
-                    "model": model,
-                    "psnr_y": float(psnr_y(sr, enlarged.hr, self.border)),
-                    "ssim_y": float(ssim_y(sr, enlarged.hr, self.border)),
-                    "high_frequency_ratio": spectra[model].high_frequency_ratio(spectra[ORIGINAL]),
-                }
-            )
-        for metric, distances in self._distances(enlarged).items():
-            for row, distance in zip(rows, distances, strict=True):
-                row[metric] = distance
-        return _Measured(rows, spectra)
-
-    def _distances(self, enlarged: _Enlarged) -> dict[str, list[float]]:
-        """What networks say, a value each model: they look at the original once for all of them."""
-        images = list(enlarged.by_model.values())
-        distances = {"st_lpips": self.st_lpips.distances(images, enlarged.hr)}
+    def __call__(self, enlarged: EnlargedImage) -> tuple[list[dict[str, Any]], dict[str, Spectrum]]:
+        """One row of scores per model, and the spectra of the original and of each model."""
+        hr, images = enlarged.hr, list(enlarged.by_model.values())
+        original = spectrum(hr, self.border, self.scale)
+        spectra = {
+            model: spectrum(sr, self.border, self.scale) for model, sr in enlarged.by_model.items()
+        }
+        columns = {
+            "psnr_y": [float(psnr_y(sr, hr, self.border)) for sr in images],
+            "ssim_y": [float(ssim_y(sr, hr, self.border)) for sr in images],
+            "high_frequency_ratio": [
+                each.high_frequency_ratio(original) for each in spectra.values()
+            ],
+            "st_lpips": self.st_lpips.distances(images, hr),
+        }
         if self.identity.measure is not None:
-            distances["identity_distance"] = self.identity.measure(images, enlarged.hr)
-        return distances
+            columns["identity_distance"] = self.identity.measure(images, hr)
+        rows = [
+            {
+                "image": enlarged.image,
+                "model": model,
+                **{metric: values[index] for metric, values in columns.items()},
+            }
+            for index, model in enumerate(enlarged.by_model)
+        ]
+        return rows, {ORIGINAL: original, **spectra}
 
 
 @dataclass
 class _MeanSpectra:
-    """Sums of power spectra, by model."""
+    """Running sums of the power spectra of a set, by model."""
 
     count: int = 0
     sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -203,14 +243,13 @@ class _MeanSpectra:
 
     def table(self, set_name: str) -> pd.DataFrame:
         counts = np.where(self.counts > 0, self.counts, np.nan)
-        return pd.concat(
-            pd.DataFrame(
-                {
-                    "set": set_name,
-                    "model": model,
-                    "frequency": ring_frequencies(),
-                    "power": sums / counts,
-                }
-            )
-            for model, sums in self.sums.items()
-        )
+        of_models = [
+            {
+                "set": set_name,
+                "model": model,
+                "frequency": ring_frequencies(),
+                "power": total / counts,
+            }
+            for model, total in self.sums.items()
+        ]
+        return pd.concat(map(pd.DataFrame, of_models))

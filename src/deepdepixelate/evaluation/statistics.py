@@ -1,10 +1,9 @@
-"""From one row per image to what a user compares: averages, their uncertainty, paired differences.
+"""Statistics of the scores: means over images, confidence intervals, paired differences.
 
-Averages are over images. Their 95 % confidence intervals are Student's t of the images' spread: how
-far the figure would move with other images of the same kind, not with another training.
+The 95 % confidence intervals are Student's t over images. They show how far a mean would move with
+other images of the same kind, not with another training.
 """
 
-import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -12,15 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from deepdepixelate.metrics.identity import ANOTHER_PERSON
 
 METRICS = ("psnr_y", "ssim_y", "high_frequency_ratio", "st_lpips", "identity_distance")
-"""Columns of the scores, where there are such."""
+"""Columns of the scores, those that were measured."""
 
 PAIRED = ("psnr_y", "ssim_y", "st_lpips", "identity_distance")
-"""Metrics whose difference between two models means something for a single image."""
+"""Metrics that are compared between two models image by image."""
 
 CONFIDENCE = 0.95
 
@@ -43,22 +41,22 @@ PAPER = {
         "srgan": {"psnr_y": 25.16, "ssim_y": 0.6688},
     },
 }
-"""The SRGAN paper's own figures at 4x (table 2 of arXiv 1609.04802), of networks trained on other
-data; its implementation of SSIM differs from the one here."""
+"""Scores of the SRGAN paper at 4x (arXiv 1609.04802, table 2). Its networks were trained on other
+data, and its SSIM is another implementation."""
 
 
 def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
-    """Averages over images, per set, as the ``sets`` of ``evaluation.json``.
+    """The entry ``sets`` of ``evaluation.json``: means over the images of each set.
 
-    Identical images have an infinite PSNR: they are left out of that average, and counted as
-    ``identical``. Images that a metric cannot judge are left out of its average, and counted a set
-    and metric as ``not_available``. A figure that does not exist is None. Where faces were
-    recognised, ``faces_found`` counts them, and ``identity_lost`` is the share of them that a model
-    made another person's: their distance is beyond ``ANOTHER_PERSON``.
+    Identical images have an infinite PSNR; they are left out of its mean and counted as
+    ``identical``. Images without a value of a metric are left out of its mean and counted per
+    metric as ``not_available``. A mean over no image is None. If identity was measured,
+    ``faces_found`` counts the faces, and ``identity_lost`` is the share of them whose distance is
+    above ``ANOTHER_PERSON``.
 
     Args:
         scores: one row per image and model, see ``scoring.Scores``.
-        scale: how many times the models enlarge; the paper's figures stand beside those at 4.
+        scale: of the models; the paper's scores are added at 4.
     """
     summary: dict[str, Any] = {}
     for set_name, of_set in scores.groupby("set", sort=False):
@@ -88,7 +86,7 @@ def summarise(scores: pd.DataFrame, scale: int) -> dict[str, Any]:
 
 
 def as_metrics(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Averages as kedro-mlflow logs them: ``<set>.<model>.<metric>`` to value and step."""
+    """The means in the format of kedro-mlflow: ``<set>.<model>.<metric>`` to value and step."""
     return {
         f"{set_name}.{model}.{metric}": {"value": values[metric], "step": 0}
         for set_name, of_set in summary.items()
@@ -99,15 +97,16 @@ def as_metrics(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def mean_with_interval(values: NDArray[np.float64]) -> tuple[float | None, list[float] | None]:
-    """The mean of the finite values, and its 95 % confidence interval if there are two or more."""
+    """Mean of the finite values, and its 95 % confidence interval if there are two or more."""
+    from scipy import stats  # slow to import
+
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None, None
     mean = float(np.mean(finite))
     if len(finite) < 2:
         return mean, None
-    quantile = stdtrit(len(finite) - 1, (1 + CONFIDENCE) / 2)
-    half = float(quantile * np.std(finite, ddof=1) / math.sqrt(len(finite)))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1) * stats.sem(finite))
     return mean, [mean - half, mean + half]
 
 
@@ -124,7 +123,7 @@ def _model(tables: Mapping[str, pd.DataFrame], model: str) -> dict[str, Any]:
 
 
 def _paired(tables: Mapping[str, pd.DataFrame], first: str, second: str) -> dict[str, Any]:
-    """How ``second`` differs from ``first`` on the same images; ``wins`` is where it is larger."""
+    """``second`` minus ``first`` on the same images; ``wins`` is the share above zero."""
     paired = {}
     for metric in PAIRED:
         if metric not in tables:

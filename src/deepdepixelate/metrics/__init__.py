@@ -1,1 +1,1 @@
-"""Distances between images, as networks see them. Knows neither Kedro nor MLflow."""
+"""Metrics of super-resolved images. Training and evaluation both use them."""

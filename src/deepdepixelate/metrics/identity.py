@@ -1,9 +1,9 @@
-"""Whether an enlarged face is still the same person's, in the eyes of a face recognition network.
+"""Identity distance: how far an enlarged face is from the original for a recognition network.
 
-The network of dlib (King, "High quality face recognition with deep metric learning", 2017; a ResNet
-of 29 layers after He et al., arXiv 1512.03385) maps a face to 128 numbers. Those of one person's
-photographs lie closer together than 0.6, those of different people farther apart; so it was
-trained. Its weights come with ``face_recognition_models``.
+dlib's network (King, "High quality face recognition with deep metric learning", 2017; a ResNet of
+29 layers after He et al., arXiv 1512.03385) maps a face to a descriptor of 128 numbers. It was
+trained so that two descriptors of one person are closer than 0.6 and those of different people are
+not. The weights come with the package ``face_recognition_models``.
 """
 
 import math
@@ -23,14 +23,14 @@ from deepdepixelate.files import find_file, reinstall
 Mode = Literal["auto", "on", "off"]
 
 PACKAGE = "face_recognition_models"
-"""The distribution that carries the weights (CC0). Its own code, which needs ``pkg_resources``, is
-not imported."""
+"""The distribution with the weights (CC0). Its code, which needs ``pkg_resources``, is not
+imported."""
 
 ANOTHER_PERSON = 0.6
-"""The distance beyond which two faces count as different people's."""
+"""Two faces farther apart than this count as different people."""
 
 DIFFERENT_PEOPLE = 0.85
-"""The mean distance between originals of different people in CelebA, measured."""
+"""Mean distance between originals of different people in CelebA, measured."""
 
 PROTOCOL = {
     "identity_distance": "Euclidean distance between the 128 numbers that dlib's face recognition "
@@ -38,13 +38,13 @@ PROTOCOL = {
     "averaged over faces; smaller is better",
     "identity_lost": f"share of faces beyond {ANOTHER_PERSON}, which count as another person's",
 }
-"""The figures in words, for the files that carry them."""
+"""The metrics in words, for ``evaluation.json``."""
 
-_INSTALL = 'pip install "deepdepixelate[identity]" (110 MB), or go without: evaluate.identity=off.'
+_INSTALL = 'pip install "deepdepixelate[identity]" (110 MB), or set evaluate.identity=off.'
 
 
 class FaceRecognition:
-    """Finds faces and tells how alike they are; on any thread, on one at a time."""
+    """Finds faces and measures distances between them. Thread-safe, one thread at a time."""
 
     def __init__(self) -> None:
         """Load the detector and both networks.
@@ -60,7 +60,7 @@ class FaceRecognition:
                 f"{_INSTALL}"
             ) from error
         self._dlib: Any = dlib
-        self._lock = Lock()  # dlib's networks keep what they compute: two threads would mix it up
+        self._lock = Lock()  # dlib's networks keep activations, so threads must take turns
         self._detect = dlib.get_frontal_face_detector()
         self._landmarks = _load(dlib.shape_predictor, "shape_predictor_5_face_landmarks.dat")
         self._describe = _load(
@@ -70,19 +70,19 @@ class FaceRecognition:
     def distances(
         self, images: Sequence[NDArray[np.uint8]], original: NDArray[np.uint8]
     ) -> list[float]:
-        """How far the face of each image is from that of the original.
+        """Distance of the face in each image from the face in the original.
 
-        The largest face of the original is taken; the same part of each image is compared with it.
+        The largest face of the original is used, and the same region of each image.
 
         Args:
             images: uint8 RGB (H, W, 3) each.
             original: uint8 RGB (H, W, 3).
 
         Returns:
-            A distance each, 0 for an equal image; NaN each where the original shows no face.
+            One distance per image, 0 for identical images; NaN if no face is found in the original.
 
         Raises:
-            UserError: the network computes something that is no number.
+            UserError: the network returns a value that is not finite.
         """
         with self._lock:
             if (landmarks := self._find(original)) is None:
@@ -95,7 +95,7 @@ class FaceRecognition:
         distances = np.linalg.norm(described[1:] - described[0], axis=1)
         if not np.isfinite(distances).all():
             raise UserError(
-                "the face recognition network computes what is no number: its file is damaged. "
+                "the output of the face recognition network is not finite: its file is damaged. "
                 f"Reinstall it: {reinstall(PACKAGE)}"
             )
         return [float(distance) for distance in distances]
@@ -103,7 +103,7 @@ class FaceRecognition:
     def _find(self, image: NDArray[np.uint8]) -> Any:
         """Landmarks of the largest face, or None."""
         image = np.ascontiguousarray(image)
-        # Faces of less than 80 pixels are found only once the image is doubled.
+        # The detector finds faces below 80 pixels only in the doubled image.
         faces = self._detect(image, 0) or self._detect(image, 1)
         if not faces:
             return None
@@ -112,11 +112,10 @@ class FaceRecognition:
 
 @dataclass(frozen=True)
 class Identity:
-    """The distance between faces, or why there is none.
+    """The identity distance, or the reason why it is not available.
 
     Attributes:
-        measure: images and their original to a distance each, see ``FaceRecognition.distances``; on
-            any thread. Or None.
+        measure: ``FaceRecognition.distances``, or None.
         reason: why ``measure`` is None.
     """
 
@@ -124,21 +123,21 @@ class Identity:
     reason: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        """As ``evaluation.json`` says it."""
+        """The entry ``identity`` of ``evaluation.json``."""
         if self.measure is None:
             return {"available": False, "reason": self.reason}
         return {"available": True}
 
 
 def find_identity(mode: Mode) -> Identity:
-    """The distance between faces, where it is wanted and can be had.
+    """The identity distance, if it is switched on and installed.
 
     Args:
-        mode: ``auto`` measures it where both packages are installed, ``on`` insists, ``off`` does
-            without.
+        mode: ``auto`` uses it if both packages are installed, ``on`` requires it, ``off`` leaves it
+            out.
 
     Raises:
-        UserError: it is wanted, and a package or a file is missing or damaged.
+        UserError: a package is missing and ``mode`` is ``on``, or a file is missing or damaged.
     """
     if mode == "off":
         return Identity(reason="switched off by evaluate.identity")

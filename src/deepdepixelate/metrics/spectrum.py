@@ -1,7 +1,8 @@
-"""Power spectra of luma: how much detail an image has, whether or not it is the right detail.
+"""Power spectra of luma: how much detail an image has at each spatial frequency.
 
-PSNR rewards a safe blur; what a blur lacks shows here. Beyond the Nyquist frequency of the LR image
-nothing of the original is left in the input: all power there was added by the enlargement.
+PSNR rewards a blur; the spectrum shows the detail that a blur lacks. An LR image holds nothing
+above its Nyquist frequency, 1 / (2 x scale) cycles per HR pixel: all power above it was added by
+the enlargement, and may or may not match the original.
 """
 
 from dataclasses import dataclass
@@ -11,44 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from deepdepixelate.metrics.pixels import luma
+from deepdepixelate.metrics.psnr_ssim import luma
 
 BINS = 64
-"""Rings of the radial average, from 0 to 0.5 cycles per pixel."""
+"""Number of rings of the radial average, from 0 to 0.5 cycles per pixel."""
 
-_NOTHING_THERE = 1e-6
-"""High-frequency energy of an original below which a share of it means nothing: rounding alone
+_MIN_ENERGY = 1e-6
+"""Smallest high-frequency energy of an original that can be divided by. Rounding to uint8 alone
 leaves more than a thousand times as much."""
 
 DEFINITION = (
     "energy of luma (mean removed, Hann window) at radial frequencies above the LR's Nyquist "
     "frequency, 1 / (2 x scale) cycles per pixel, divided by that of the original"
 )
-"""The high-frequency energy ratio in words, for the files that carry figures."""
+"""The high-frequency energy ratio in words, for ``evaluation.json``."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Where an image's power lies.
+    """The power of an image by spatial frequency, in squared luma levels.
 
     Attributes:
-        rings: mean power at equal frequencies, float64 (BINS,), in squared luma levels; comparable
-            between images of any size. NaN where an image is too small to have the frequency.
-        high_frequency_energy: mean power over all frequencies, of those that LR cannot hold.
+        rings: mean power in each ring of frequencies, float64 (BINS,); comparable between images of
+            any size. NaN for rings without a frequency, which small images have.
+        high_frequency_energy: power above the Nyquist frequency of LR, summed and divided by the
+            number of all frequencies.
     """
 
     rings: NDArray[np.float64]
     high_frequency_energy: float
 
     def high_frequency_ratio(self, original: "Spectrum") -> float:
-        """High-frequency energy as a share of the original's; NaN where that has none."""
-        if original.high_frequency_energy <= _NOTHING_THERE:
+        """High-frequency energy divided by the original's; NaN if the original has none."""
+        if original.high_frequency_energy <= _MIN_ENERGY:
             return float("nan")
         return self.high_frequency_energy / original.high_frequency_energy
 
 
 def ring_frequencies() -> NDArray[np.float64]:
-    """The middle of each ring, in cycles per pixel of HR; float64 (BINS,)."""
+    """Centre of each ring in cycles per HR pixel; float64 (BINS,)."""
     edges = np.linspace(0.0, 0.5, BINS + 1, dtype=np.float64)
     return (edges[:-1] + edges[1:]) / 2
 
@@ -56,12 +58,12 @@ def ring_frequencies() -> NDArray[np.float64]:
 def spectrum(image: NDArray[np.uint8], border: int, scale: int) -> Spectrum:
     """The power spectrum of an image's luma.
 
-    A Hann window is laid over it, so that opposite edges, which do not continue each other, add no
-    frequencies of their own.
+    The mean is removed and a Hann window applied, so that the jump between opposite edges adds no
+    frequencies.
 
     Args:
         image: uint8 RGB (H, W, 3).
-        border: pixels left out at each side, as in PSNR and SSIM.
+        border: pixels left out on each side, as in PSNR and SSIM.
         scale: how many times smaller LR is.
     """
     height, width, _ = image.shape
@@ -78,7 +80,7 @@ def spectrum(image: NDArray[np.uint8], border: int, scale: int) -> Spectrum:
 
 @dataclass(frozen=True)
 class _Grid:
-    """What the coefficients of ``rfft2`` mean, for images of one size."""
+    """Window, and the frequency, ring and weight of each ``rfft2`` coefficient, for one size."""
 
     window: NDArray[np.float64]
     frequency: NDArray[np.float64]
@@ -88,12 +90,12 @@ class _Grid:
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int) -> _Grid:
-    from scipy.signal.windows import hann  # its package takes long to import
+    from scipy.signal.windows import hann  # slow to import
 
     window = np.outer(hann(height, sym=False), hann(width, sym=False))
-    window /= np.sqrt(np.sum(window**2))  # so that white noise has its variance as power anywhere
+    window /= np.sqrt(np.sum(window**2))  # white noise then has its variance as power everywhere
     frequency = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width))
-    ring = np.minimum(frequency * (2 * BINS), BINS).astype(np.intp)  # beyond 0.5: the last, unused
+    ring = np.minimum(frequency * (2 * BINS), BINS).astype(np.intp)  # above 0.5: unused ring
     weight = np.full(frequency.shape, 2.0)  # rfft2 leaves out the mirrored half
     weight[:, 0] = 1.0
     if width % 2 == 0:

@@ -1,8 +1,8 @@
-"""ST-LPIPS: how different two images look to a network trained to judge that as people do.
+"""ST-LPIPS: a perceptual distance between images, trained on human judgements.
 
 Ghildyal and Liu, "Shift-tolerant Perceptual Similarity Metric", ECCV 2022, arXiv 2207.13686: LPIPS
-(Zhang et al., arXiv 1801.03924) whose networks are pooled with anti-aliasing, so that a shift by a
-pixel, which nobody sees, counts next to nothing.
+(Zhang et al., arXiv 1801.03924) with anti-aliased pooling, so that a shift by a pixel, which is
+invisible, hardly changes the distance.
 """
 
 import math
@@ -17,21 +17,22 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from deepdepixelate.errors import UserError
+from deepdepixelate.metrics.psnr_ssim import check_pair
 from deepdepixelate.models.shift_tolerant import SMALLEST_SIDE, ShiftTolerantLPIPS, Trunk
 
 JUDGE: Trunk = "alex"
-"""The trunk of all figures. A generator that is trained on the other one's features is not judged
-by what it was trained to please."""
+"""The trunk used for evaluation. Trainings use the other one, so that no generator is scored with
+the features that it was trained on."""
 
 DEFINITION = (
     "ST-LPIPS (arXiv 2207.13686), AlexNet trunk, RGB in [-1, 1], whole image, averaged over "
     "images; smaller is better"
 )
-"""The distance in words, for the files that carry figures."""
+"""The distance in words, for ``evaluation.json``."""
 
 
 class STLPIPS:
-    """The distance on one device, for images as they are stored; on any thread."""
+    """The distance on one device, between uint8 images. Thread-safe."""
 
     def __init__(self, device: torch.device | str = "cpu", trunk: Trunk = JUDGE) -> None:
         """Load the network.
@@ -42,35 +43,35 @@ class STLPIPS:
         self._device = torch.device(device)
         self._smallest = SMALLEST_SIDE[trunk]
         self._network = ShiftTolerantLPIPS(trunk).to(self._device)
-        # On a CPU about twice as fast, and equal to nine digits.
+        # About twice as fast on a CPU; equal to nine digits.
         convert_conv2d_weight_memory_format(self._network, torch.channels_last)
 
     def distances(
         self, images: Iterable[NDArray[np.uint8]], original: NDArray[np.uint8]
     ) -> list[float]:
-        """How far each image is from the original, whose features are computed only once.
+        """Distance of each image from the original, whose features are computed once.
 
         Args:
             images: uint8 RGB (H, W, 3) each.
             original: uint8 RGB (H, W, 3).
 
         Returns:
-            A distance each, 0 for an equal image; NaN for images that are too small.
+            One distance per image, 0 for identical images; NaN if they are too small.
 
         Raises:
-            UserError: the network computes something that is no number.
+            UserError: the network returns a value that is not finite.
         """
         if min(original.shape[:2]) < self._smallest:
             return [math.nan for _ in images]
-        with torch.inference_mode():  # one by one: no faster in batches, and in less memory
+        with torch.inference_mode():  # batches are no faster, and take more memory
             features = self._features(original)
             found = [
                 float(self._network.distance(self._features(image), features)) for image in images
             ]
         if not all(map(math.isfinite, found)):
             raise UserError(
-                f"the network of ST-LPIPS computes what is no number on {self._device}. Compute on "
-                "the CPU instead: evaluate.device=cpu, or training.device=cpu while training."
+                f"ST-LPIPS is not finite on {self._device}. Compute on the CPU instead: "
+                "evaluate.device=cpu, or training.device=cpu in a training."
             )
         return found
 
@@ -87,14 +88,12 @@ def st_lpips(
     trunk: Trunk = JUDGE,
     device: torch.device | str = "cpu",
 ) -> Any:
-    """Shift-tolerant LPIPS; smaller is better, 0 for equal images.
-
-    Whole images are compared, without a border left out, in RGB.
+    """Shift-tolerant LPIPS in RGB, on whole images; smaller is better, 0 for identical images.
 
     Args:
         sr: super-resolved image or images, uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
-        hr: their originals, of the same shape.
-        trunk: ``alex``, of all figures of this project, or ``vgg``, about four times slower.
+        hr: the originals, same shape.
+        trunk: ``alex``, as in the evaluation, or ``vgg``, about four times slower.
         device: where to compute. The network stays in its memory.
 
     Returns:
@@ -105,14 +104,7 @@ def st_lpips(
         ValueError: the shapes differ, or the images are not uint8 with three channels last.
         UserError: the package with the weights is not installed, or its file is damaged.
     """
-    for images in (sr, hr):
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
-            raise ValueError(
-                "images must be uint8 RGB of shape (H, W, 3) or (N, H, W, 3), "
-                f"not {images.dtype} of shape {tuple(images.shape)}"
-            )
-    if sr.shape != hr.shape:
-        raise ValueError(f"the images to compare differ in shape: {sr.shape} and {hr.shape}")
+    check_pair(sr, hr)
     metric = _metric(str(device), trunk)
     if sr.ndim == 3:
         return metric.distances([sr], hr)[0]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from deepdepixelate.data.shards import ImagePairs
-from deepdepixelate.metrics.pixels import psnr_y, ssim_y
+from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
 from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.enlarge import enlarge

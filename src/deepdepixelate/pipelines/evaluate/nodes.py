@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from PIL import Image
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
@@ -24,11 +23,11 @@ def score_images(
     srgan: Weights,
     parameters: EvaluateParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Measure each model on each test face and benchmark image.
+    """Score each model on each test face and benchmark image.
 
     Returns:
-        The figures, one row per image and model; mean power spectra; and how the scoring went: what
-        was skipped and why, where it ran, how long it took, and whether faces were recognised.
+        One row of scores per image and model; mean power spectra; and a summary of the scoring:
+        protocol, provenance, skipped images, and whether identity was measured.
     """
     from deepdepixelate.evaluation import scoring
     from deepdepixelate.evaluation.benchmarks import Benchmark
@@ -37,85 +36,81 @@ def score_images(
     from deepdepixelate.models.device import choose_compute
 
     start = perf_counter()
-    test = ImagePairs(hr_test, lr_test)
-    models = _models(test, srresnet, srgan, parameters)
+    pairs = ImagePairs(hr_test, lr_test)
     benchmarks = {
-        name: Benchmark(name, folders, scale=test.scale, border=parameters.border)
+        name: Benchmark(name, folders, scale=pairs.scale, border=parameters.border)
         for name, folders in parameters.benchmarks.items()
     }
     compute = choose_compute(parameters.device, "fp32")
     identity = find_identity(parameters.identity)
     scores = scoring.score(
-        {"test": test, **benchmarks},
-        models,
+        {"test": pairs, **benchmarks},
+        _models(pairs, srresnet, srgan, parameters),
         batch_size=parameters.batch_size,
         border=parameters.border,
         st_lpips=STLPIPS(compute.device),
         identity=identity,
     )
-    course = {
-        "skipped": {name: benchmark.skipped for name, benchmark in benchmarks.items()},
-        "identity": identity.describe(),
-        "device": str(compute),
-        "seconds": round(perf_counter() - start, 1),
-    }
-    return scores.images, scores.spectra, course
-
-
-def summarise_scores(
-    scores: pd.DataFrame,
-    course: dict[str, Any],
-    hr_test: ShardedImages,
-    lr_test: ShardedImages,
-    srresnet: Weights,
-    srgan: Weights,
-    parameters: EvaluateParameters,
-) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """The evaluation (protocol, provenance, averages), and its averages as MLflow metrics."""
-    from deepdepixelate.evaluation import statistics
-    from deepdepixelate.evaluation.protocol import describe_protocol
-    from deepdepixelate.tracking import record as tracking
-
-    sets = statistics.summarise(scores, lr_test.manifest.details["scale"])
-    for name, skipped in course["skipped"].items():
-        sets[name]["skipped"] = skipped
-    evaluation = {
-        "protocol": describe_protocol(
+    scoring_summary = {
+        "protocol": scoring.describe_protocol(
             lr_test,
             parameters.border,
             self_ensemble=parameters.self_ensemble,
-            faces=course["identity"]["available"],
+            faces=identity.measure is not None,
         ),
-        "identity": course["identity"],
+        "identity": identity.describe(),
         "provenance": {
-            **tracking.provenance(),
-            "device": course["device"],
-            "seconds": course["seconds"],
+            "device": str(compute),
+            "seconds": round(perf_counter() - start, 1),
             "data": {"hr": hr_test.manifest.digest, "lr": lr_test.manifest.digest},
             "weights": {
                 name: {"digest": weights.digest, **weights.provenance}
                 for name, weights in (("srresnet", srresnet), ("srgan", srgan))
             },
         },
+        "skipped": {name: benchmark.skipped for name, benchmark in benchmarks.items()},
+    }
+    return scores.images, scores.spectra, scoring_summary
+
+
+def summarise_scores(
+    scores: pd.DataFrame, scoring_summary: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """The evaluation (protocol, provenance, means), and its means as MLflow metrics."""
+    from deepdepixelate.evaluation import statistics
+    from deepdepixelate.tracking import record as tracking
+
+    protocol = scoring_summary["protocol"]
+    sets = statistics.summarise(scores, protocol["scale"])
+    for name, skipped in scoring_summary["skipped"].items():
+        sets[name]["skipped"] = skipped
+    evaluation = {
+        "protocol": protocol,
+        "identity": scoring_summary["identity"],
+        "provenance": {**tracking.provenance(), **scoring_summary["provenance"]},
         "sets": sets,
     }
     return evaluation, statistics.as_metrics(sets)
 
 
-def draw_comparison(
+def enlarge_faces(
     hr_test: ShardedImages,
     lr_test: ShardedImages,
     srresnet: Weights,
     srgan: Weights,
     scores: pd.DataFrame,
     parameters: EvaluateParameters,
-) -> Image.Image:
-    """LR, bicubic, SRResNet, SRGAN and HR side by side, one row per test face."""
-    from deepdepixelate.evaluation import comparison
+) -> tuple[list[Any], dict[str, list[Any]]]:
+    """The faces of the comparison picture, and those of the report by role, as EnlargedImages."""
+    from deepdepixelate.evaluation import pictures
 
     pairs = ImagePairs(hr_test, lr_test)
     models = _models(pairs, srresnet, srgan, parameters)
-    return comparison.draw(pairs, models, scores, faces=parameters.faces_shown)
+    spread = pictures.choose_spread(hr_test.names, parameters.faces_shown)
+    examples = pictures.choose_examples(scores, of_each=parameters.examples_shown)
+    return pictures.enlarge_faces(pairs, models, spread), {
+        role: pictures.enlarge_faces(pairs, models, images) for role, images in examples.items()
+    }
 
 
 def write_report(
@@ -124,31 +119,20 @@ def write_report(
     spectra: pd.DataFrame,
     pretrain_history: pd.DataFrame,
     train_gan_history: pd.DataFrame,
-    hr_test: ShardedImages,
-    lr_test: ShardedImages,
-    srresnet: Weights,
-    srgan: Weights,
-    parameters: EvaluateParameters,
+    report_faces: dict[str, list[Any]],
 ) -> str:
     """The evaluation as one HTML page that opens without a network."""
     from deepdepixelate.evaluation import report
 
-    pairs = ImagePairs(hr_test, lr_test)
-    models = _models(pairs, srresnet, srgan, parameters)
-    examples = []
-    for role, image in report.choose_examples(scores, of_each=parameters.examples_shown):
-        index = hr_test.names.index(image)
-        lr = lr_test[index]
-        enlarged = {name: enlarge(lr[None], pairs.scale)[0] for name, enlarge in models.items()}
-        examples.append(report.Example(image, role, lr, hr_test[index], enlarged))
+    scale, images = evaluation["protocol"]["scale"], evaluation["sets"]["test"]["images"]
     return report.render(
         evaluation,
         scores,
         spectra,
         {"pretrain": pretrain_history, "train_gan": train_gan_history},
-        examples,
+        report_faces,
         title="DeepDepixelate: evaluation",
-        subtitle=f"{pairs.scale}x enlargement of {len(pairs)} test images that no model saw",
+        subtitle=f"{scale}x enlargement of {images} test images that no model was trained on",
     )
 
 

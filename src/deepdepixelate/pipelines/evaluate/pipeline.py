@@ -2,8 +2,9 @@
 
 from kedro.pipeline import Pipeline, node
 
+from deepdepixelate.evaluation.pictures import draw_comparison
 from deepdepixelate.pipelines.evaluate.nodes import (
-    draw_comparison,
+    enlarge_faces,
     score_images,
     summarise_scores,
     write_report,
@@ -19,18 +20,24 @@ def create_pipeline() -> Pipeline:
             node(
                 score_images,
                 inputs=[*_IMAGES_AND_MODELS, "params:evaluate"],
-                outputs=["scores", "spectra", "scoring_course"],
+                outputs=["scores", "spectra", "scoring_summary"],
                 name="score_images",
             ),
             node(
                 summarise_scores,
-                inputs=["scores", "scoring_course", *_IMAGES_AND_MODELS, "params:evaluate"],
+                inputs=["scores", "scoring_summary"],
                 outputs=["evaluation", "evaluation_metrics"],
                 name="summarise_scores",
             ),
             node(
-                draw_comparison,
+                enlarge_faces,
                 inputs=[*_IMAGES_AND_MODELS, "scores", "params:evaluate"],
+                outputs=["comparison_faces", "report_faces"],
+                name="enlarge_faces",
+            ),
+            node(
+                draw_comparison,
+                inputs=["comparison_faces", "scores"],
                 outputs="comparison",
                 name="draw_comparison",
             ),
@@ -42,8 +49,7 @@ def create_pipeline() -> Pipeline:
                     "spectra",
                     "pretrain_history",
                     "train_gan_history",
-                    *_IMAGES_AND_MODELS,
-                    "params:evaluate",
+                    "report_faces",
                 ],
                 outputs="report",
                 name="write_report",

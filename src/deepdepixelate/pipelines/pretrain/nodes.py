@@ -35,7 +35,7 @@ def train_srresnet(
 
 
 def plot_curves(history: pd.DataFrame) -> go.Figure:
-    """The training's curves: validation PSNR and loss over the updates."""
-    from deepdepixelate.evaluation import curves_figure
+    """Validation scores, losses and learning rate over the updates."""
+    from deepdepixelate.evaluation.figures import training_curves
 
-    return curves_figure.draw(history, "SRResNet: pretraining")
+    return training_curves(history)

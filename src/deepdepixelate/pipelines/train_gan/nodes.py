@@ -36,7 +36,7 @@ def train_srgan(
 
 
 def plot_curves(history: pd.DataFrame) -> go.Figure:
-    """The training's curves: validation PSNR and losses over the updates."""
-    from deepdepixelate.evaluation import curves_figure
+    """Validation scores, losses and learning rate over the updates."""
+    from deepdepixelate.evaluation.figures import training_curves
 
-    return curves_figure.draw(history, "SRGAN: adversarial training")
+    return training_curves(history)

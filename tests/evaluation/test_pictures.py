@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepdepixelate import upscale
+from deepdepixelate import downscale, upscale
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
     ImageBatch,
@@ -17,8 +18,14 @@ from deepdepixelate.data.shards import (
     ShardedImages,
     write_shards,
 )
-from deepdepixelate.evaluation.comparison import draw
-from deepdepixelate.evaluation.scoring import Enlarger, score
+from deepdepixelate.evaluation.pictures import (
+    choose_examples,
+    choose_spread,
+    draw_comparison,
+    enlarge_faces,
+    find_close_up,
+)
+from deepdepixelate.evaluation.scoring import EnlargedImage, Enlarger, score
 from deepdepixelate.metrics.identity import Identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
 
@@ -58,6 +65,13 @@ def scored(pairs: ImagePairs, models: dict[str, Enlarger], name: str = "test") -
 
 def drawn(pairs: ImagePairs, models: dict[str, Enlarger], faces: int) -> Image.Image:
     return draw(pairs, models, scored(pairs, models), faces=faces)
+
+
+def draw(
+    pairs: ImagePairs, models: dict[str, Enlarger], scores: pd.DataFrame, faces: int
+) -> Image.Image:
+    shown = choose_spread(pairs.hr.names, faces)
+    return draw_comparison(enlarge_faces(pairs, models, shown), scores)
 
 
 def places(picture: Image.Image, block: NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -144,3 +158,68 @@ def test_the_captions_are_of_the_test_split_whatever_else_has_such_names(pairs: 
     for scores in (pd.concat([alone, beside]), pd.concat([beside, alone])):
         picture = draw(pairs, models, scores, faces=2)
         assert picture.tobytes() == draw(pairs, models, alone, faces=2).tobytes()
+
+
+# -- examples of the report ------------------------------------------------------------------------
+
+
+def table_of_gains(gains: list[float]) -> pd.DataFrame:
+    """Scores whose images, named a, b, c and so on, have these gains over bicubic."""
+    rows = []
+    for index, gain in enumerate(gains):
+        for model, psnr in (("bicubic", 20.0), ("srgan", 99.0), ("srresnet", 20.0 + gain)):
+            rows.append(
+                {"set": "test", "image": "abcdefghij"[index], "model": model, "psnr_y": psnr}
+            )
+    return pd.DataFrame(rows, columns=["set", "image", "model", "psnr_y"])
+
+
+@pytest.mark.parametrize(
+    ("gains", "of_each", "best", "median", "worst"),
+    [
+        ([], 2, "", "", ""),
+        ([1], 2, "", "a", ""),
+        ([1, 2], 2, "b", "", "a"),
+        ([1, 2, 3], 2, "c", "b", "a"),
+        ([1, 2, 3, 4], 2, "d", "cb", "a"),
+        ([1, 2, 3, 4, 5], 2, "ed", "c", "ba"),
+        ([1, 2, 3, 4, 5, 6], 2, "fe", "dc", "ba"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], 1, "i", "e", "a"),
+        ([0, 0, 0, 0, 0], 1, "a", "c", "e"),
+        ([2, 1, 2, 1, 2], 1, "a", "e", "d"),
+        ([5, math.nan, 1, math.inf, 3], 1, "a", "e", "c"),
+        ([1, 2, 3], 0, "", "", ""),
+    ],
+)
+def test_examples_are_the_best_the_median_and_the_worst(
+    gains: list[float], of_each: int, best: str, median: str, worst: str
+) -> None:
+    chosen = choose_examples(table_of_gains(gains), of_each=of_each)
+    assert chosen == {"best": list(best), "median": list(median), "worst": list(worst)}
+    images = [image for role in chosen.values() for image in role]
+    assert len(set(images)) == len(images)
+
+
+def test_examples_are_of_the_test_split_and_scored_by_both_models() -> None:
+    of_test = table_of_gains([1.0, 2.0])
+    elsewhere = table_of_gains([0.0, 0.0, 9.0]).assign(set="set5")
+    half_scored = of_test[(of_test["image"] != "a") | (of_test["model"] != "srresnet")]
+    both = choose_examples(pd.concat([elsewhere, of_test]), of_each=1)
+    assert both == {"best": ["b"], "median": [], "worst": ["a"]}
+    assert choose_examples(half_scored, of_each=1) == {"best": [], "median": ["b"], "worst": []}
+    assert choose_examples(elsewhere, of_each=1) == {"best": [], "median": [], "worst": []}
+
+
+def test_the_magnified_part_is_where_lr_lost_most() -> None:
+    hr = np.full((96, 128, 3), 128, dtype=np.uint8)
+    checks = np.indices((40, 40)).sum(axis=0) % 2 * 255
+    hr[44:84, 68:108] = checks[..., None]
+    face = EnlargedImage("a", downscale(hr[None], 4)[0], hr, {})
+    square = find_close_up(face)
+    assert square.side == 12
+    assert 9 <= square.top <= 11
+    assert 15 <= square.left <= 17
+    assert square.cut(face.lr).shape == (12, 12, 3)
+    assert square.cut(face.hr, 4).shape == (48, 48, 3)
+    small = EnlargedImage("a", hr[:5, :9], hr[:20, :36], {})
+    assert find_close_up(small).cut(small.hr, 4).shape == (20, 20, 3)

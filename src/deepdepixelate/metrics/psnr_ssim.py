@@ -1,8 +1,10 @@
-"""PSNR and SSIM on the luma channel, by the protocol of the super-resolution literature.
+"""PSNR and SSIM on luma, following the protocol of the super-resolution literature.
 
-Luma is the Y of BT.601 in its studio range (16 to 235), computed from uint8 RGB without rounding; a
-border as wide as the scale is left out; the data range is 255. See Wang et al., *Image quality
-assessment: from error visibility to structural similarity* (2004), for SSIM.
+Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255        (ITU-R BT.601-7, 16 to 235, not rounded)
+PSNR = 10 log10(255^2 / mean((Y_sr - Y_hr)^2))
+
+SSIM is the mean of the SSIM map of Wang et al., *Image quality assessment: from error visibility to
+structural similarity* (2004). A border, by convention as wide as the scale, is left out of both.
 """
 
 from typing import Any
@@ -19,7 +21,7 @@ PROTOCOL: dict[str, Any] = {
     "ssim": "Gaussian window 11x11 of sigma 1.5, K1 0.01, K2 0.03, population covariance, "
     "valid region, data range 255, averaged over images",
 }
-"""The protocol in words, for the files that carry figures."""
+"""The protocol in words, for ``evaluation.json``."""
 
 _LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255.0
 _LUMA_OFFSET = 16.0
@@ -27,22 +29,28 @@ _DATA_RANGE = 255.0
 
 
 def luma(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Y of BT.601 (ITU-R BT.601-7, 16 to 235) of uint8 RGB, shape (..., H, W, 3) to (..., H, W).
+    """Luma: the Y of BT.601 in its studio range.
+
+    Args:
+        images: uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
+
+    Returns:
+        float64, shape (H, W) or (N, H, W), 16 to 235.
 
     Raises:
         ValueError: the images are not uint8 with three channels last.
     """
-    _check(images)
+    _check_rgb(images)
     return images @ _LUMA_WEIGHTS + _LUMA_OFFSET
 
 
 def psnr_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
-    """Peak signal-to-noise ratio on luma, in dB; infinite for equal images.
+    """Peak signal-to-noise ratio on luma in dB; infinite for identical images.
 
     Args:
         sr: super-resolved image or images, uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
-        hr: their originals, of the same shape.
-        border: pixels left out at each side, by convention the scale.
+        hr: the originals, same shape.
+        border: pixels left out on each side, by convention the scale.
 
     Returns:
         A float for one image; a float64 array of shape (N,) for a batch.
@@ -61,14 +69,14 @@ def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
 
     Args:
         sr: super-resolved image or images, uint8 RGB, shape (H, W, 3) or (N, H, W, 3).
-        hr: their originals, of the same shape.
-        border: pixels left out at each side, by convention the scale.
+        hr: the originals, same shape.
+        border: pixels left out on each side, by convention the scale.
 
     Returns:
         A float for one image; a float64 array of shape (N,) for a batch.
 
     Raises:
-        ValueError: the shapes differ, or less than a window of 11x11 is left inside the border.
+        ValueError: the shapes differ, or less than 11x11 pixels are left inside the border.
     """
     first, second = _inner_luma(sr, hr, border)
     if min(first.shape[-2:]) < SSIM_WINDOW:
@@ -81,10 +89,18 @@ def ssim_y(sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int) -> Any:
     return np.array([_ssim(*pair) for pair in zip(first, second, strict=True)])
 
 
-def _check(images: NDArray[np.uint8]) -> None:
-    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
+def check_pair(sr: NDArray[np.uint8], hr: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless both are uint8 RGB of one shape, (H, W, 3) or (N, H, W, 3)."""
+    _check_rgb(sr)
+    _check_rgb(hr)
+    if sr.shape != hr.shape:
+        raise ValueError(f"the images to compare differ in shape: {sr.shape} and {hr.shape}")
+
+
+def _check_rgb(images: NDArray[np.uint8]) -> None:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
         raise ValueError(
-            "images must be uint8 RGB of shape (..., H, W, 3), "
+            "images must be uint8 RGB of shape (H, W, 3) or (N, H, W, 3), "
             f"not {images.dtype} of shape {tuple(images.shape)}"
         )
 
@@ -92,9 +108,7 @@ def _check(images: NDArray[np.uint8]) -> None:
 def _inner_luma(
     sr: NDArray[np.uint8], hr: NDArray[np.uint8], border: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    _check(sr)
-    if sr.shape != hr.shape:
-        raise ValueError(f"the images to compare differ in shape: {sr.shape} and {hr.shape}")
+    check_pair(sr, hr)
     height, width = sr.shape[-3:-1]
     if border < 0 or min(height, width) <= 2 * border:
         raise ValueError(f"a border of {border} pixels leaves nothing of {width}x{height}")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deepdepixelate import psnr_y, ssim_y
-from deepdepixelate.metrics.pixels import luma
+from deepdepixelate.metrics.psnr_ssim import luma
 
 Metric = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], Any]
 
