@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, files
+from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -79,14 +79,14 @@ def find_file(distribution: str, name: str, *, install: str) -> Path:
         UserError: the distribution is not installed, or the file is missing.
     """
     try:
-        listed = files(distribution) or []
-    except PackageNotFoundError:
+        path = Path(str(metadata.distribution(distribution).locate_file(name)))
+    except metadata.PackageNotFoundError:
         raise UserError(f"the package {distribution} is not installed: {install}") from None
-    for each in listed:
-        path = Path(str(each.locate()))
-        if each.as_posix() == name and path.is_file():
-            return path
-    raise UserError(f"the package {distribution} lacks its file {name}: {reinstall(distribution)}")
+    if not path.is_file():
+        raise UserError(
+            f"the package {distribution} lacks its file {name}: {reinstall(distribution)}"
+        )
+    return path
 
 
 def reinstall(distribution: str) -> str:
