@@ -70,7 +70,7 @@ class PreflightHooks:
         if "params:train_gan" in pipeline.inputs():
             settings = catalog.load("params:train_gan")
             if isinstance(settings, TrainGanParameters):
-                from deepdepixelate.training.runs import content_network
+                from deepdepixelate.training.stages import content_network
 
                 content_network(settings)
         if "params:evaluate" in pipeline.inputs():

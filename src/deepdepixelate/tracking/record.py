@@ -18,9 +18,8 @@ from deepdepixelate.models.weights import Weights
 from deepdepixelate.parameters import TrainingParameters
 from deepdepixelate.tracking.outbox import OUTBOX
 from deepdepixelate.training import launch
-from deepdepixelate.training.loop import Log
-from deepdepixelate.training.ranks import Ranks
-from deepdepixelate.training.resuming import TrackedRun
+from deepdepixelate.training.distributed import Ranks
+from deepdepixelate.training.trainer import Log, TrackedRun
 
 Result = TypeVar("Result")
 
