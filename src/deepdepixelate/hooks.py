@@ -38,7 +38,7 @@ class CheckHooks:
 
             find_generator(model)
         if "params:train_gan" in inputs:
-            from deepdepixelate.training.runs import content_network
+            from deepdepixelate.training.stages import content_network
 
             content_network(self._parameters.train_gan)
         if "params:evaluate" in inputs:

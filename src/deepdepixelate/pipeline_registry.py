@@ -2,14 +2,14 @@
 
 from kedro.pipeline import Pipeline, pipeline
 
-from deepdepixelate.pipelines import degrade, enhance, evaluate, ingest, pretrain, train_gan
+from deepdepixelate.pipelines import degrade, enhance, evaluate, ingest, training
 
 STAGES = {
-    "ingest": ingest,
-    "degrade": degrade,
-    "pretrain": pretrain,
-    "train_gan": train_gan,
-    "evaluate": evaluate,
+    "ingest": ingest.create_pipeline,
+    "degrade": degrade.create_pipeline,
+    "pretrain": training.create_pretrain,
+    "train_gan": training.create_train_gan,
+    "evaluate": evaluate.create_pipeline,
 }
 
 PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
@@ -18,7 +18,7 @@ PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Pipelines for ``kedro run --pipeline NAME``; without a name, the whole chain runs."""
-    stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
+    stages = {name: create() for name, create in STAGES.items()}
     chain = sum(stages.values(), Pipeline([]))
     return {
         **stages,

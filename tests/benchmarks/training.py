@@ -2,19 +2,19 @@
 
     python tests/benchmarks/training.py --stage pretrain --device cpu --seconds 120 --batch-size 16
 
-Prints one JSON object: the crops/s of both, and what share of our time is not the model's own step.
+Prints one JSON object: the crops/s of both, and the share of our time outside the update itself.
 
-- Ours is ``deepdepixelate.training.loop.train`` with the settings of ``--env celeba`` on shards of
-  the sample's photographs, curves in an MLflow database and checkpoints as often as there; content
-  loss ``mse``, which needs no weights. Compiled where it is in a run. Validations are left out.
+- Ours is ``deepdepixelate.training.trainer.train`` with the settings of ``--env celeba`` on shards
+  of the sample's photographs, with curves in an MLflow database and checkpoints as often as there;
+  content loss ``mse``, which needs no weights. Compiled if a run is. No validations.
 - The plain loop is float32, eager and NCHW: a ``DataLoader`` over JPEG files, Pillow's decoding and
   bicubic LR, ``torch.optim.Adam`` as it comes, ``.item()`` on every loss. Where public projects
-  differ it has the faster habit: pinned memory, worker processes where there are processors for
-  them, one forward pass of the generator a step, none of the discriminator's gradients in it.
+  differ it has the faster habit: pinned memory, worker processes if there are processors for
+  them, one forward pass of the generator per update, no gradients of the discriminator in it.
 
-Turns let a machine whose speed drifts treat both alike; the first turn of each is warm-up. What
-is set for a whole process (``cudnn.benchmark``, threads, freed memory that is kept) is as in our
-trainings, for both.
+Turns average out a machine whose speed drifts; the first turn of each is warm-up. Settings of the
+whole process (``cudnn.benchmark``, threads, freed memory that is kept) are those of our trainings,
+for both.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -48,12 +49,9 @@ from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import Parameters, check_parameters
 from deepdepixelate.tracking.record import StageRecord
 from deepdepixelate.training.checkpoints import CheckpointStore
-from deepdepixelate.training.compilation import compile_networks
-from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.loop import Log, Plan, train
-from deepdepixelate.training.objectives import AdversarialObjective, Objective, PretrainObjective
-from deepdepixelate.training.pixels import fits_on_device
-from deepdepixelate.training.resuming import Progress
+from deepdepixelate.training.crops import CropSampler, fits_on_device
+from deepdepixelate.training.steps import AdversarialStep, PretrainStep, TrainingStep
+from deepdepixelate.training.trainer import Log, Progress, train
 
 CONF = Path(__file__).parents[2] / "conf"
 EPOCH = 162_770  # CelebA's training images: the plain loop starts an epoch as rarely as it would
@@ -86,7 +84,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     device, on_cuda = compute.device, compute.device.type == "cuda"
     if not on_cuda:
         keep_freed_memory()
-    objective = our_objective(stage, parameters, compute)
+    step = our_step(stage, parameters, compute)
     size, seed = settings.crop_size, parameters.training.seed
     crops = CropSampler(
         pairs,
@@ -97,10 +95,10 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
         resident=fits_on_device(pairs, device),
     )
     fixed_batch = crops.batch(0)
-    compiled = on_cuda and compile_networks(objective, *fixed_batch)
+    compiled = on_cuda and step.compile(*fixed_batch)
 
     seconds = arguments.seconds / TURNS / (3 if on_cuda else 2)
-    ours = InTurns(objective, seconds, device)
+    ours = InTurns(step, seconds, device)
     bare, theirs = Turns(), Turns()
     plain = plain_training(
         stage, parameters, JpegCrops(work / "jpeg", parameters), batch_size, device
@@ -112,27 +110,29 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
         if on_cuda and not theirs.seconds:  # the plain loop has nothing on the device yet
             peak = torch.cuda.max_memory_allocated(device)
         if on_cuda:
-            take_turn(lambda: objective.step(*fixed_batch), seconds, bare, device)
+            take_turn(lambda: step.update(*fixed_batch), seconds, bare, device)
         take_turn(lambda: next(plain), seconds, theirs, device)
         if len(theirs.seconds) > TURNS:
             raise TimeIsUpError
 
     ours.at_end_of_turn = others
-    plan = Plan(
-        stage,
-        NEVER,
-        settings.learning_rate,
-        parameters.training.log_every,
-        NEVER,
-        settings.checkpoint_every,
-        batch_norm_updates=0,
-    )
+    endless = settings.model_copy(update={"updates": NEVER, "validate_every": NEVER})
     store = CheckpointStore(work / "checkpoints", {})
     log = mlflow_log(work, stage)
     with suppress(TimeIsUpError):
-        train(ours, crops, plan, Progress(), validate=lambda _: {}, checkpoints=store, log=log)
+        train(
+            ours,
+            crops,
+            Progress(),
+            name=stage,
+            settings=endless,
+            training=parameters.training,
+            validate=lambda _: {},
+            checkpoints=store,
+            log=log,
+        )
 
-    # A GPU works on while Python goes on: there the steps' share shows in the rates alone.
+    # A GPU computes while Python continues: there only the rates show the share of the updates.
     in_steps = sum(ours.in_steps[1:]) / sum(ours.turns.seconds[1:])
     step_share = ours.turns.rate / bare.rate if on_cuda else in_steps
     measured = {
@@ -166,24 +166,15 @@ def mlflow_log(work: Path, stage: str) -> Log:
     return StageRecord(stage, run.info.run_id).log
 
 
-def our_objective(
-    stage: str, parameters: Parameters, compute: Compute
-) -> PretrainObjective | AdversarialObjective:
+def our_step(stage: str, parameters: Parameters, compute: Compute) -> TrainingStep:
     architecture = GeneratorArchitecture(
         **parameters.pretrain.generator.model_dump(), scale=parameters.degrade.scale
     )
     generator = Generator(architecture)
     if stage == "pretrain":
-        return PretrainObjective(generator, compute)
-    weight, decay = parameters.train_gan.adversarial_weight, parameters.train_gan.ema_decay
-    return AdversarialObjective(
-        generator,
-        our_discriminator(parameters),
-        None,
-        compute,
-        adversarial_weight=weight,
-        ema_decay=decay,
-    )
+        return PretrainStep(generator, compute)
+    discriminator = our_discriminator(parameters)
+    return AdversarialStep(generator, discriminator, None, parameters.train_gan, compute)
 
 
 @dataclass
@@ -217,29 +208,28 @@ def synchronise(device: torch.device) -> None:
 
 
 class TimeIsUpError(Exception):
-    """Ends the training loop, which else goes on for ever."""
+    """Ends the training loop, which is endless."""
 
 
-class InTurns:
-    """An objective that hands over to others after a step, whenever its turn is over.
+class InTurns(TrainingStep):
+    """A training step that hands over to others after an update, whenever its turn is over.
 
-    So ``train`` is measured as it is: from the end of one step to the end of a later one, with all
-    that it does between its steps.
+    So ``train`` is measured as it is: from the end of one update to the end of a later one, with
+    all that it does in between.
     """
 
-    def __init__(self, objective: Objective, seconds: float, device: torch.device) -> None:
-        self.optimizers, self.result = objective.optimizers, objective.result
-        self.begins, self.state = objective.begins, objective.state
-        self.restore = objective.restore
+    def __init__(self, step: TrainingStep, seconds: float, device: torch.device) -> None:
+        self.optimizers, self.first_updates = step.optimizers, step.first_updates
+        self.result = step.result
         self.turns = Turns()
         self.in_steps: list[float] = []
         self.at_end_of_turn: Callable[[], None] = lambda: None
-        self._objective, self._seconds, self._device = objective, seconds, device
+        self._step, self._seconds, self._device = step, seconds, device
         self._begin()
 
-    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         start = perf_counter()
-        losses = self._objective.step(lr, hr)
+        losses = self._step.update(lr, hr)
         end = perf_counter()
         self._updates += 1
         self._in_step += end - start
@@ -251,6 +241,9 @@ class InTurns:
             self.at_end_of_turn()
             self._begin()
         return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._step.state_dict()
 
     def _begin(self) -> None:
         self._updates, self._in_step, self._since = 0, 0.0, perf_counter()

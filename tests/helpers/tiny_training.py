@@ -20,7 +20,8 @@ from deepdepixelate.data.shards import (
 from deepdepixelate.models.device import Compute
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
+from deepdepixelate.training.steps import AdversarialStep, PretrainStep
 
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, bf16=False)
@@ -75,20 +76,74 @@ def tiny_discriminator(seed: int = 0, *, crop_size: int = 16) -> Discriminator:
     return Discriminator(DiscriminatorArchitecture(channels=4, dense=8, crop_size=crop_size))
 
 
-def pretraining() -> PretrainObjective:
-    return PretrainObjective(tiny_generator(), FP32)
+SCHEDULE: dict[str, Any] = {
+    "updates": 4,
+    "batch_size": 2,
+    "crop_size": 16,
+    "learning_rate": {"initial": 1e-3, "schedule": "cosine"},
+    "validate_every": 2,
+    "validation_images": 2,
+    "checkpoint_every": 2,
+    "batch_norm": "learned",
+    "restart": False,
+}
 
 
-def adversarial(head_start: int = 0) -> AdversarialObjective:
-    return AdversarialObjective(
-        tiny_generator(),
-        tiny_discriminator(),
-        None,
-        FP32,
-        adversarial_weight=1e-2,
-        ema_decay=0.8,
-        head_start=head_start,
-    )
+def training_parameters(**changes: Any) -> TrainingParameters:
+    values = {
+        "seed": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "log_every": 2,
+        "batch_norm_updates": 1,
+        "checkpoints_kept": 2,
+        "deterministic": False,
+        "compile": "auto",
+        "devices": 1,
+        "hosts": 1,
+        "rendezvous": None,
+        "max_restarts": 0,
+        "sync_batch_norm": True,
+    }
+    return TrainingParameters.model_validate(values | changes)
+
+
+def pretrain_parameters(**changes: Any) -> PretrainParameters:
+    values = {
+        **SCHEDULE,
+        "generator": {"blocks": 1, "channels": 4},
+        "loss": "mse",
+        "start_from": None,
+    }
+    return PretrainParameters.model_validate(values | changes)
+
+
+def gan_parameters(**changes: Any) -> TrainGanParameters:
+    values = {
+        **SCHEDULE,
+        "discriminator": {"kind": "paper", "channels": 2, "dense": 4},
+        "content": "mse",
+        "vgg_weights": None,
+        "vgg_feature_scale": None,
+        "adversarial_weight": 1e-3,
+        "ema_decay": 0.5,
+        "discriminator_head_start": 0,
+        "shift": 0,
+        "grid_weight": 0,
+        "pixel_weight": 0,
+    }
+    return TrainGanParameters.model_validate(values | changes)
+
+
+def pretraining(compute: Compute = FP32) -> PretrainStep:
+    return PretrainStep(tiny_generator(), compute)
+
+
+def adversarial(compute: Compute = FP32, **changes: Any) -> AdversarialStep:
+    """With the content loss mse; ``changes`` of its parameters."""
+    settings = gan_parameters(**{"adversarial_weight": 1e-2, "ema_decay": 0.8} | changes)
+    discriminator = tiny_discriminator(crop_size=settings.crop_size)
+    return AdversarialStep(tiny_generator(), discriminator, None, settings, compute)
 
 
 def vgg22_weights(seed: int = 0) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def test_a_stopped_training_is_closed_as_killed_and_continued(prepared: Project)
         assert "Traceback" not in output
     outcome = prepared.kedro(*ARGUMENTS)
     outcome.assert_success()
-    assert "goes on after update" in outcome.output
+    assert "resumes after update" in outcome.output
 
     first, second, third = runs(prepared)
     statuses = [run.info.status for run in (first, second, third)]

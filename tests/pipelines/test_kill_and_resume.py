@@ -157,7 +157,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     outcome = project.kedro("run", "--pipelines", stages, "--params", SMALL, **ONE_THREAD)
     outcome.assert_success()
     for stage in (PRETRAIN, TRAIN_GAN):
-        assert "goes on" not in outcome.output
+        assert "resumes" not in outcome.output
         assert updates_of(history(project, stage)) == stage.logged
     return project
 
@@ -191,14 +191,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 
     resumed = project.kedro(*stage.command, **ONE_THREAD)
     resumed.assert_success()
-    assert f"{stage.name} goes on after update {moment.goes_on_after} " in one_line(resumed)
+    assert f"{stage.name} resumes after update {moment.goes_on_after} " in one_line(resumed)
     assert_same_results(project, undisturbed, stage)
 
     before = checkpoints_of(project, stage)
     again = project.kedro(*stage.command, **ONE_THREAD)
     again.assert_success()
     assert "is reused" in one_line(again)
-    assert "goes on" not in one_line(again)
+    assert "resumes" not in one_line(again)
     assert checkpoints_of(project, stage) == before
     assert_same_results(project, undisturbed, stage)
 

@@ -188,7 +188,7 @@ def test_a_stopped_training_leaves_a_checkpoint(
         output = " ".join(log.read_text().split())
         assert "Traceback" not in output
         assert "forcefully" not in output  # TorchElastic's word when it kills
-        assert f"pretrain goes on after update {done} " in output or not done
+        assert f"pretrain resumes after update {done} " in output or not done
         told = re.search(rf"pretrain was stopped by {number.name} after update (\d+) of", output)
         assert told is not None, output
         done = int(told[1])

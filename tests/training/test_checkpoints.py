@@ -10,7 +10,7 @@ import torch
 from tiny_training import Payload, assert_equal
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.training.checkpoints import KEPT, Checkpoint, CheckpointStore
+from deepdepixelate.training.checkpoints import Checkpoint, CheckpointStore
 
 SETTINGS = {"stage": "pretrain", "seed": 0, "rates": [0.1, 0.2]}
 
@@ -51,7 +51,6 @@ def test_only_the_newest_stay(store: CheckpointStore) -> None:
         path = store.save(Checkpoint(update, state(update)))
         assert path.is_file()
 
-    assert KEPT == 2
     assert names(store) == ["update-000000060.pt", "update-000000070.pt"]
 
 
@@ -88,7 +87,7 @@ def test_another_training_neither_sees_nor_removes_checkpoints(
     assert found.update == 7
 
 
-def test_cleared_training_begins_anew(store: CheckpointStore) -> None:
+def test_cleared_training_starts_from_scratch(store: CheckpointStore) -> None:
     store.save(Checkpoint(7, state(7)))
     store.clear()
 
@@ -150,7 +149,7 @@ def test_saved_checkpoint_outlives_damaged_ones_of_later_updates(store: Checkpoi
     for update in (20, 30):
         path = store.save(Checkpoint(update, state(update)))
         path.write_bytes(b"")
-    assert store.latest() is None  # so the training begins anew
+    assert store.latest() is None  # so the training starts from scratch
     store.save(Checkpoint(10, state(10)))
     found = store.latest()
 
@@ -179,7 +178,7 @@ def test_full_disk_leaves_the_earlier_checkpoints(
 
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", fill)
-        with pytest.raises(UserError, match=r"No space left.*goes on from update 2"):
+        with pytest.raises(UserError, match=r"No space left.*resume from update 2"):
             store.save(Checkpoint(3, state(3)))
 
     found = store.latest()
@@ -188,7 +187,7 @@ def test_full_disk_leaves_the_earlier_checkpoints(
     assert len(list(store.folder.iterdir())) == 1 + 2  # the fingerprint and both checkpoints
 
 
-def test_tells_which_settings_differ_from_the_newest_other_training(tmp_path: Path) -> None:
+def test_names_the_settings_that_differ_from_the_newest_other_training(tmp_path: Path) -> None:
     first = CheckpointStore(tmp_path, {"seed": 0, "settings": {"updates": 4, "batch_size": 2}})
     assert first.differences() is None
     first.save(Checkpoint(1, state(1)))

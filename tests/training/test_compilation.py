@@ -1,6 +1,8 @@
-"""Compiled steps, by the real compiler; on a CPU, where CUDA graphs have no part in it."""
+"""Compiled updates, by the real compiler; on a CPU, so without CUDA graphs."""
 
 import logging
+import os
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -11,11 +13,9 @@ from tiny_training import adversarial, assert_equal, pretraining, smooth_images
 from torch import Tensor
 
 from deepdepixelate.models.generator import Generator
-from deepdepixelate.training.compilation import COMPILED, compile_networks
-from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+from deepdepixelate.training.steps import AdversarialStep, TrainingStep
 
 Batch = tuple[Tensor, Tensor]
-AnyObjective = PretrainObjective | AdversarialObjective
 
 
 def batch(seed: int) -> Batch:
@@ -24,33 +24,48 @@ def batch(seed: int) -> Batch:
     return torch.from_numpy(lr).permute(0, 3, 1, 2), torch.from_numpy(hr).permute(0, 3, 1, 2)
 
 
-def losses(objective: AnyObjective, steps: int) -> list[float]:
-    for optimizer in objective.optimizers:
+def losses(step: TrainingStep, updates: int) -> list[float]:
+    for optimizer in step.optimizers:
         optimizer.param_groups[0]["lr"] = 1e-3
     made = []
-    for seed in range(steps):
-        made += [float(loss) for loss in objective.step(*batch(seed)).values()]
+    for seed in range(updates):
+        made += [float(loss) for loss in step.update(*batch(seed)).values()]
     return made
 
 
+@pytest.fixture(scope="module")
+def cpp_compiler() -> None:
+    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        pytest.skip("no C++ compiler, which torch.compile needs on a CPU")
+
+
+def with_head_start() -> AdversarialStep:
+    """With both kinds of update: without and with the generator."""
+    return adversarial(discriminator_head_start=1, pixel_weight=1, shift=16)
+
+
 @pytest.mark.slow
-def test_compiled_steps_are_the_eager_ones_to_rounding() -> None:
-    eager, compiled = pretraining(), pretraining()
-    before = deepcopy(compiled.state())
-    assert compile_networks(compiled, *batch(9))
-    assert_equal(compiled.state(), before)  # its trial leaves no trace
+@pytest.mark.usefixtures("cpp_compiler")
+@pytest.mark.parametrize("build", [pretraining, with_head_start])
+def test_compiled_updates_are_the_eager_ones_to_rounding(
+    build: Callable[[], TrainingStep],
+) -> None:
+    eager, compiled = build(), build()
+    before = deepcopy(compiled.state_dict())
+    assert compiled.compile(*batch(9))
+    assert_equal(compiled.state_dict(), before)  # its trial leaves no trace
 
-    assert losses(compiled, 4) == pytest.approx(losses(eager, 4), rel=1e-4)
+    assert losses(compiled, 4) == pytest.approx(losses(eager, 4), rel=1e-4, abs=1e-6)
 
-    names = compiled.result.state_dict()
-    assert list(names) == list(eager.result.state_dict())
+    weights = compiled.result.state_dict()
+    assert list(weights) == list(eager.result.state_dict())
     for name, expected in eager.result.state_dict().items():
-        torch.testing.assert_close(names[name], expected, rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(weights[name], expected, rtol=1e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("build", [pretraining, adversarial])
-def test_without_a_working_compiler_training_goes_on_eagerly(
-    build: Callable[[], AnyObjective],
+def test_without_a_working_compiler_training_is_eager(
+    build: Callable[[], TrainingStep],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -64,17 +79,17 @@ def test_without_a_working_compiler_training_goes_on_eagerly(
     eager, fallen_back = build(), build()
     monkeypatch.setattr(torch, "compile", broken)
     with caplog.at_level(logging.WARNING):
-        assert not compile_networks(fallen_back, *batch(9))
+        assert not fallen_back.compile(*batch(9))
 
     assert "torch.compile does not work here (no compiler found)" in caplog.text
     assert losses(fallen_back, 3) == losses(eager, 3)
-    assert_equal(fallen_back.state(), eager.state())
+    assert_equal(fallen_back.state_dict(), eager.state_dict())
 
 
-def test_a_compiler_that_fails_only_where_the_generator_learns_is_found_out_before(
+def test_a_compiler_that_fails_only_on_the_generators_update_is_noticed_before_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a head start it does not learn: the failure would end the run at its first real step."""
+    """The head start has none: the failure would end the run after it."""
 
     def broken(network: Any, **_: Any) -> Any:
         def call(images: Tensor) -> Tensor:
@@ -85,22 +100,23 @@ def test_a_compiler_that_fails_only_where_the_generator_learns_is_found_out_befo
 
         return call
 
-    eager, fallen_back = (adversarial(head_start=10) for _ in range(2))
+    eager, fallen_back = (adversarial(discriminator_head_start=10) for _ in range(2))
     monkeypatch.setattr(torch, "compile", broken)
-    assert not compile_networks(fallen_back, *batch(9))
+    assert not fallen_back.compile(*batch(9))
     assert losses(fallen_back, 12) == losses(eager, 12)
-    assert_equal(fallen_back.state(), eager.state())
+    assert_equal(fallen_back.state_dict(), eager.state_dict())
 
 
-def test_each_compiled_step_frees_what_the_one_before_left_in_cuda_graphs(
+def test_each_compiled_update_frees_the_cuda_graph_memory_of_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     marks = []
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
-    objective = adversarial()
-    losses(objective, 2)
+    step = adversarial()
+    losses(step, 2)
     assert not marks
-    objective.use(COMPILED)
-    losses(objective, 3)
+    assert step.compile(*batch(9))
+    marks.clear()
+    losses(step, 3)
     assert len(marks) == 3

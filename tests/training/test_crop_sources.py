@@ -6,9 +6,15 @@ import torch
 from tiny_training import CPU, smooth_images, write_pairs
 
 from deepdepixelate.data.shards import ImagePairs
-from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.pixels import MappedPixels, Places, ResidentPixels, fits_on_device
-from deepdepixelate.training.ranks import Ranks
+from deepdepixelate.training.crops import (
+    CropPositions,
+    CropSampler,
+    CropSource,
+    MappedCropSource,
+    ResidentCropSource,
+    fits_on_device,
+)
+from deepdepixelate.training.distributed import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +35,12 @@ def test_resident_images_give_the_crops_of_mapped_ones(pairs: ImagePairs) -> Non
         assert resident_hr.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("kind", [MappedPixels, ResidentPixels])
-def test_cuts_what_the_places_say(
-    pairs: ImagePairs, kind: type[MappedPixels] | type[ResidentPixels]
-) -> None:
-    places = Places(np.array([6, 0]), np.array([8, 0]), np.array([16, 3]), np.array([False, True]))
-    crops = kind(pairs.hr, CPU).cut(places, 16).permute(0, 2, 3, 1).numpy()
+@pytest.mark.parametrize("kind", [MappedCropSource, ResidentCropSource])
+def test_cuts_at_the_positions(pairs: ImagePairs, kind: type[CropSource]) -> None:
+    positions = CropPositions(
+        np.array([6, 0]), np.array([8, 0]), np.array([16, 3]), np.array([False, True])
+    )
+    crops = kind(pairs.hr, CPU).cut(positions, 16).permute(0, 2, 3, 1).numpy()
     np.testing.assert_array_equal(crops[0], pairs.hr[6][8:24, 16:32])
     np.testing.assert_array_equal(crops[1], pairs.hr[0][0:16, 3:19][:, ::-1])
 

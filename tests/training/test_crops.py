@@ -81,7 +81,7 @@ def test_lr_and_hr_show_the_same_place(pairs: ImagePairs) -> None:
     crops = sampler(pairs)
     mirrored = straight = 0
     for update in range(20):
-        flips = crops.choose(update).flips
+        flips = crops.positions(update).flips
         for lr, hr, flip in zip(*batch(crops, update), flips, strict=True):
             columns = hr[0, :, 2].astype(int)
             assert set(np.diff(columns)) == ({-1} if flip else {1})
@@ -127,7 +127,7 @@ def test_crop_that_does_not_fit_is_refused(pairs: ImagePairs, crop_size: int) ->
 @pytest.mark.parametrize("scale", [2, 8])
 def test_other_scales_are_aligned_too(tmp_path: Path, scale: int) -> None:
     crops = sampler(write_pairs(tmp_path, smooth_images(3), scale=scale))
-    for lr, hr, flip in zip(*batch(crops, 0), crops.choose(0).flips, strict=True):
+    for lr, hr, flip in zip(*batch(crops, 0), crops.positions(0).flips, strict=True):
         if flip:
             assert np.array_equal(lr[:, ::-1], hr[:, ::-1][::scale, ::scale])
         else:

@@ -1,4 +1,4 @@
-"""Which earlier training a training goes on from."""
+"""Which earlier training a training resumes."""
 
 from typing import Any
 
@@ -6,8 +6,11 @@ import pytest
 from pydantic import BaseModel
 
 from deepdepixelate.parameters import PretrainParameters, TrainGanParameters
-from deepdepixelate.training import fingerprint
-from deepdepixelate.training.fingerprint import same_beginning, same_training
+from deepdepixelate.training.checkpoints import (
+    VALUES_BEFORE_ADDED,
+    same_beginning,
+    same_training,
+)
 
 CONSTANT = {"initial": 1e-3, "schedule": "constant"}
 COSINE = {"initial": 1e-3, "schedule": "cosine"}
@@ -73,4 +76,4 @@ def test_each_new_setting_says_what_was_computed_before_it_came() -> None:
     """Otherwise all finished trainings would be lost to those who upgrade."""
     first = {f"settings.{name}" for name in OF_THE_FIRST_FORMAT.split()}
     new = (names(PretrainParameters) | names(TrainGanParameters)) - first
-    assert new <= set(fingerprint.BEFORE_IT_CAME)
+    assert new <= set(VALUES_BEFORE_ADDED)

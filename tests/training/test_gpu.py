@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from tiny_training import (
+    adversarial,
     assert_equal,
+    gan_parameters,
+    pretraining,
     smooth_images,
-    tiny_discriminator,
     tiny_generator,
     write_pairs,
 )
@@ -22,14 +24,12 @@ from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.enlarge import enlarge
 from deepdepixelate.models.generator import freeze_batch_norms
 from deepdepixelate.models.shift_tolerant import load_trunk
-from deepdepixelate.training.compilation import compile_networks
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.objectives import AdversarialObjective, PretrainObjective
+from deepdepixelate.training.steps import AdversarialStep, TrainingStep
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+pytestmark = pytest.mark.gpu
 
 Batch = tuple[Tensor, Tensor]
-AnyObjective = PretrainObjective | AdversarialObjective
 SIZE = 32
 
 
@@ -38,34 +38,26 @@ def fp32() -> Compute:
     return choose_compute("cuda", "fp32", deterministic=False)
 
 
-def pretraining(compute: Compute) -> PretrainObjective:
-    return PretrainObjective(tiny_generator(), compute)
+def paper(compute: Compute) -> AdversarialStep:
+    return adversarial(compute, crop_size=SIZE)
 
 
-def paper(compute: Compute) -> AdversarialObjective:
-    discriminator = tiny_discriminator(crop_size=SIZE)
-    return AdversarialObjective(
-        tiny_generator(), discriminator, None, compute, adversarial_weight=1e-2, ema_decay=0.8
-    )
-
-
-def recipe(compute: Compute) -> AdversarialObjective:
+def recipe(compute: Compute) -> AdversarialStep:
     """All that conf/recipe.yml asks for: every loss, a head start, and shifts."""
     generator = tiny_generator()
     freeze_batch_norms(generator)
     torch.manual_seed(1)
-    return AdversarialObjective(
-        generator,
-        UNetDiscriminator(4),
-        load_trunk("vgg"),
-        compute,
+    settings = gan_parameters(
+        crop_size=SIZE,
+        content="st_lpips",
         adversarial_weight=0.1,
         ema_decay=0.8,
-        pixel_weight=1.0,
+        pixel_weight=1,
         grid_weight=0.3,
-        head_start=2,
+        discriminator_head_start=2,
         shift=16,
     )
+    return AdversarialStep(generator, UNetDiscriminator(4), load_trunk("vgg"), settings, compute)
 
 
 BUILDERS = [pretraining, paper, recipe]
@@ -77,13 +69,13 @@ def batch(seed: int, device: torch.device) -> Batch:
     return pixels[..., ::4, ::4].contiguous(memory_format=torch.channels_last), pixels
 
 
-def losses(objective: AnyObjective, steps: int, compute: Compute) -> list[dict[str, float]]:
-    for optimizer in objective.optimizers:
+def losses(step: TrainingStep, updates: int, compute: Compute) -> list[dict[str, float]]:
+    for optimizer in step.optimizers:
         optimizer.param_groups[0]["lr"] = 1e-4
     made = []
-    for seed in range(steps):
-        step = objective.step(*batch(seed, compute.device))
-        made.append({name: float(loss) for name, loss in step.items()})
+    for seed in range(updates):
+        measured = step.update(*batch(seed, compute.device))
+        made.append({name: float(loss) for name, loss in measured.items()})
     return made
 
 
@@ -93,7 +85,7 @@ def assert_close(actual: list[dict[str, float]], expected: list[dict[str, float]
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-def test_steps_are_those_of_a_cpu(build: Callable[[Compute], AnyObjective], fp32: Compute) -> None:
+def test_steps_are_those_of_a_cpu(build: Callable[[Compute], TrainingStep], fp32: Compute) -> None:
     cpu = Compute(torch.device("cpu"), bf16=False)
     assert_close(losses(build(fp32), 5, fp32), losses(build(cpu), 5, cpu))
 
@@ -101,26 +93,26 @@ def test_steps_are_those_of_a_cpu(build: Callable[[Compute], AnyObjective], fp32
 @pytest.mark.slow
 @pytest.mark.parametrize("build", BUILDERS)
 def test_compiled_steps_are_the_eager_ones(
-    build: Callable[[Compute], AnyObjective], fp32: Compute
+    build: Callable[[Compute], TrainingStep], fp32: Compute
 ) -> None:
     """Enough of them that CUDA graphs are prepared, recorded and replayed, each with new crops."""
     eager, compiled = build(fp32), build(replace(fp32, compiled=True))
-    assert compile_networks(compiled, *batch(9, fp32.device))
+    assert compiled.compile(*batch(9, fp32.device))
     assert_close(losses(compiled, 8, fp32), losses(eager, 8, fp32))
 
 
 @pytest.mark.parametrize("build", [pretraining, paper])
 def test_a_restored_training_takes_the_same_steps_to_the_bit(
-    build: Callable[[Compute], AnyObjective],
+    build: Callable[[Compute], TrainingStep],
 ) -> None:
     compute = choose_compute("cuda", "bf16", deterministic=True)
     try:
         whole, first, second = build(compute), build(compute), build(compute)
         losses(whole, 3, compute)
         losses(first, 3, compute)
-        second.restore(first.state())
+        second.load_state_dict(first.state_dict())
         assert losses(second, 3, compute) == losses(whole, 3, compute)
-        assert_equal(second.state(), whole.state())
+        assert_equal(second.state_dict(), whole.state_dict())
     finally:
         choose_compute("cuda", "fp32", deterministic=False)
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_runs import training
+from tiny_training import training_parameters
 from torch import Tensor
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.training import launch
-from deepdepixelate.training.loop import Log
+from deepdepixelate.training.distributed import Ranks
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
-from deepdepixelate.training.ranks import Ranks
-from deepdepixelate.training.resuming import UNTRACKED, TrackedRun
+from deepdepixelate.training.trainer import UNTRACKED, Log, TrackedRun
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +33,7 @@ def record() -> AbstractContextManager[tuple[Log, TrackedRun]]:
 
 
 def on_two_processes(job: "Losses | Failing", restarts: int = 0) -> list[float]:
-    settings = training(devices=2, max_restarts=restarts)
+    settings = training_parameters(devices=2, max_restarts=restarts)
     return launch.run(launch.Job(job, record, True), settings, ignore, UNTRACKED)
 
 
@@ -70,7 +69,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Failing:
-    """Raises in one process, while the other goes on to where it waits for that one."""
+    """Raises in one process, while the other continues to a collective, where it waits."""
 
     rank: int
     error: Exception
@@ -95,7 +94,7 @@ def test_losses_average_over_the_processes_to_those_of_one_and_signals_are_left_
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_a_person_can_mend_in_one_process_is_told_at_once(
+def test_an_error_of_the_user_in_one_process_is_reported_at_once(
     rank: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match=r"^the disk of this host is full$"):

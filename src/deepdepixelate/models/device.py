@@ -11,7 +11,7 @@ import torch
 from deepdepixelate.errors import UserError, first_line
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Names of settings in glibc's malloc.h."""
+"""Constants of glibc's malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Compute:
     """A device and how a training uses it.
 
     Attributes:
-        device: where tensors are.
+        device: where the tensors are.
         bf16: whether matrix work runs in bfloat16 (autocast) or in float32.
-        compiled: whether the networks go through ``torch.compile``.
-        tf32: whether a GPU may round what it multiplies in float32 to TF32's 10 bits.
+        compiled: whether networks run through ``torch.compile``.
+        tf32: whether a GPU may round the factors of float32 products to TF32 (10-bit mantissa).
     """
 
     device: torch.device
@@ -32,11 +32,11 @@ class Compute:
 
     @property
     def precision(self) -> str:
-        """Its name among the parameters: bf16, tf32 or fp32."""
+        """As in the parameters: bf16, tf32 or fp32."""
         return "bf16" if self.bf16 else "tf32" if self.tf32 else "fp32"
 
     def autocast(self) -> torch.autocast:
-        """The context in which networks run forward; disabled where the precision is float32."""
+        """The context for forward passes; does nothing in float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def peak_memory(self) -> dict[str, float]:
@@ -56,10 +56,10 @@ class Compute:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; ``auto`` takes the first CUDA GPU, Apple's GPU or the CPU.
+    """The device of this name; ``auto`` takes a CUDA GPU, Apple's GPU or the CPU, in this order.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -77,14 +77,19 @@ def find_device(name: str) -> torch.device:
 
 
 def choose_compute(device: str, precision: str, *, deterministic: bool = False) -> Compute:
-    """Resolve ``auto``: bf16 where the hardware computes in it, and float32 elsewhere.
+    """Resolve ``auto``: bf16 if the hardware supports it, float32 otherwise.
 
-    Also sets, for the process, whether CUDA may multiply float32 in TF32, as it does by default in
-    convolutions; and whether it may choose its fastest kernels by trial, or must take those that
-    give the same bits every time. Where there are none, PyTorch raises RuntimeError.
+    On CUDA this sets, for the whole process, whether float32 products may use TF32 (PyTorch's
+    default in convolutions), and whether kernels are chosen by speed (``cudnn.benchmark``) or must
+    be deterministic. PyTorch raises RuntimeError for operations without a deterministic kernel.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, bf16, fp32 or tf32.
+        deterministic: see above.
 
     Raises:
-        UserError: there is no such device here, or it has no TF32.
+        UserError: this machine has no such device, or the device no TF32.
     """
     found = find_device(device)
     tf32 = precision == "tf32"
@@ -93,7 +98,7 @@ def choose_compute(device: str, precision: str, *, deterministic: bool = False) 
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = not deterministic
         torch.use_deterministic_algorithms(deterministic)
-        if deterministic:  # what PyTorch asks for; cuBLAS reads it when it is first used
+        if deterministic:  # PyTorch requires it; cuBLAS reads it at its first use
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     elif tf32:
         raise UserError(f"the precision tf32 is for a CUDA GPU; {found} computes in fp32 or bf16.")
@@ -102,11 +107,13 @@ def choose_compute(device: str, precision: str, *, deterministic: bool = False) 
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep for reuse what tensors on the CPU free, where its C library is glibc.
+    """Let this process reuse the memory of freed CPU tensors; only with glibc, never undone.
 
-    By default glibc gives large blocks back to the system, and a training, which frees and takes
-    the same blocks in each update, has them cleared page by page each time. It takes some updates
-    until free blocks are where they are looked for.
+    By default glibc returns large blocks to the system, which clears them page by page when the
+    next update takes them again. CPU time per update without and with this call (one thread, bf16,
+    medians of four interleaved pairs of processes): SRResNet on 16 crops of 96x96 344 and 289 ms
+    (25,900 and 2 page faults), SRGAN of conf/recipe.yml 1042 and 979 ms, the sample's SRResNet 12.3
+    and 11.6 ms. Peak memory grows by 1 % at most.
     """
     if sys.platform != "linux":
         return

@@ -20,9 +20,8 @@ from deepdepixelate.tracking.outbox import OUTBOX
 from deepdepixelate.tracking.store import active_run_id
 
 if TYPE_CHECKING:  # these import torch, which the hooks of a run without training do not need
-    from deepdepixelate.training.loop import Log
-    from deepdepixelate.training.ranks import Ranks
-    from deepdepixelate.training.resuming import TrackedRun
+    from deepdepixelate.training.distributed import Ranks
+    from deepdepixelate.training.trainer import Log, TrackedRun
 
 Result = TypeVar("Result")
 
@@ -45,7 +44,7 @@ class StageRecord:
             run_id: the MLflow run.
             last_step: the last step that the run already has; no step up to it is logged again.
         """
-        from deepdepixelate.training.resuming import TrackedRun
+        from deepdepixelate.training.trainer import TrackedRun
 
         self._stage = stage
         self._client = mlflow.MlflowClient()

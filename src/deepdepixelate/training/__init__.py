@@ -1,1 +1,1 @@
-"""Training: crops, objectives, the loop, checkpoints. Knows neither Kedro nor MLflow."""
+"""Training: crops, losses, updates, the loop and checkpoints; independent of Kedro and MLflow."""

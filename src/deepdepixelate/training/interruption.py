@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, SIGTERM or SIGHUP ends a training after the update in progress."""
+"""Stop signals: Ctrl-C, SIGTERM and SIGHUP end a training after the current update."""
 
 import signal
 import threading
@@ -6,24 +6,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import Signals
 from types import FrameType
+from typing import Any
 
 from deepdepixelate.errors import UserError
 
-SIGNALS = tuple(
+STOP_SIGNALS = tuple(
     Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in Signals.__members__
 )
-"""What asks to stop: Ctrl-C, a scheduler or ``kill``, a terminal that was closed."""
+"""Sent by Ctrl-C; by a scheduler or ``kill``; when a terminal is closed."""
 
-StopRequest = Callable[[], Signals | None]
-"""Tells the signal that asked to stop, or None."""
+ReceivedSignal = Callable[[], Signals | None]
+"""Returns the stop signal that was received, or None."""
 
 
 class InterruptionError(UserError):
-    """A training was asked to stop.
+    """A signal stopped the training.
 
     Attributes:
-        number: the signal that asked.
-        exit_code: what a shell expects of a process that this signal ended.
+        number: the signal.
+        exit_code: the one that a shell expects after this signal.
     """
 
     def __init__(self, message: str, number: Signals) -> None:
@@ -31,49 +32,57 @@ class InterruptionError(UserError):
         self.number = number
         self.exit_code = 128 + number
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.number)
 
-def heeded() -> tuple[Signals, ...]:
-    """Those of ``SIGNALS`` that this process does not ignore, as it does SIGHUP under nohup."""
-    return tuple(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+
+def unignored_signals() -> tuple[Signals, ...]:
+    """The stop signals that this process does not ignore; under nohup it ignores SIGHUP."""
+    return tuple(
+        number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+    )
 
 
 @contextmanager
-def stop_requests(
-    ask: Callable[[Signals], bool] = lambda number: True,
-    give_up: Callable[[], None] = lambda: None,
-) -> Iterator[StopRequest]:
-    """While inside, the first signal is only noted; the second does what it always does.
+def catch_stop_signals(
+    accept: Callable[[Signals], bool] = lambda number: True,
+    before_default: Callable[[], None] = lambda: None,
+) -> Iterator[ReceivedSignal]:
+    """Inside the block, the first stop signal is only recorded; a second has its usual effect.
 
-    Yields what tells the signal. Who leaves without an exception has not heeded it: then it does
-    what it always does, too. Signals reach the main thread alone; in any other nothing is noted.
+    If the block ends without an exception, a recorded signal has its usual effect then. Signals
+    arrive in the main thread; in any other thread this records nothing.
 
     Args:
-        ask: is told the first signal; False where that must do what it always does.
-        give_up: is called before a signal does what it always does.
+        accept: called with the first signal; returns False to let it have its usual effect.
+        before_default: called before a signal has its usual effect.
+
+    Yields:
+        A function that returns the recorded signal.
     """
-    noted: list[Signals] = []
-    before = {number: signal.getsignal(number) for number in heeded()}
+    received: list[Signals] = []
+    handlers = {number: signal.getsignal(number) for number in unignored_signals()}
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if not noted and ask(Signals(number)):
-            noted.append(Signals(number))
+    def record(number: int, frame: FrameType | None) -> None:
+        if not received and accept(Signals(number)):
+            received.append(Signals(number))
             return
         restore()
-        give_up()
+        before_default()
         signal.raise_signal(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    for number in before:
-        signal.signal(number, note)
+    for number in handlers:
+        signal.signal(number, record)
     try:
-        yield lambda: noted[0] if noted else None
+        yield lambda: received[0] if received else None
     finally:
         restore()
-    if noted:
-        signal.raise_signal(noted[0])
+    if received:
+        signal.raise_signal(received[0])

@@ -1,9 +1,9 @@
-"""From one process to many: a training on several GPUs, or several hosts, through TorchElastic.
+"""Start a training on several GPUs or hosts, through TorchElastic.
 
 One ``kedro run`` stays one session and one MLflow run: the node starts the processes, they train,
-and the node reads what they left. Other hosts join with ``deepdepixelate worker``; all hosts need
-the same files at the same paths (a shared file system). A process that dies takes its round down,
-and all start again from the last checkpoint.
+and the node reads the result. Other hosts join with ``deepdepixelate worker``. All hosts need the
+same files at the same paths (a shared file system). If a process dies, all processes restart from
+the last checkpoint.
 """
 
 import logging
@@ -29,36 +29,30 @@ from deepdepixelate.errors import UserError, failure_message, first_line
 from deepdepixelate.models.device import find_device
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import TrainingParameters
+from deepdepixelate.training.distributed import ALONE, Ranks
 from deepdepixelate.training.interruption import (
     InterruptionError,
-    StopRequest,
-    heeded,
-    stop_requests,
+    ReceivedSignal,
+    catch_stop_signals,
+    unignored_signals,
 )
-from deepdepixelate.training.loop import Log
-from deepdepixelate.training.ranks import ALONE, Ranks
-from deepdepixelate.training.resuming import UNTRACKED, TrackedRun
-
-logger = logging.getLogger(__name__)
+from deepdepixelate.training.trainer import UNTRACKED, Log, TrackedRun
 
 Result = TypeVar("Result")
-
-Training = Callable[[Log, TrackedRun, Ranks], Result]
-"""One of the trainings of ``runs``, with its data and settings given; goes to other processes."""
-
-Record = Callable[[], AbstractContextManager[tuple[Log, TrackedRun]]]
-"""Opens, in another process, the record that this run keeps; goes to other processes."""
-
-ROUND = "deepdepixelate"
-"""The name under which processes meet: one training at a time at one rendezvous."""
 
 
 @dataclass(frozen=True)
 class Job(Generic[Result]):
-    """What the processes of a training do."""
+    """What each process runs; sent to all processes.
 
-    training: Training[Result]
-    record: Record
+    Attributes:
+        training: a training of ``stages``, with data and parameters bound.
+        record: opens the run's record in another process.
+        sync_batch_norm: see ``Ranks``.
+    """
+
+    training: Callable[[Log, TrackedRun, Ranks], Result]
+    record: Callable[[], AbstractContextManager[tuple[Log, TrackedRun]]]
     sync_batch_norm: bool
 
 
@@ -68,11 +62,12 @@ def run(
     log: Log,
     tracked_run: TrackedRun,
 ) -> Result:
-    """Train as the settings say, in this process or in many, and give what came of it.
+    """Train in this process or, if the parameters ask for it, in several; return the result.
 
     Raises:
-        InterruptionError: a signal asked to stop; there is a checkpoint to go on from.
-        UserError: what the training raises; or its processes kept dying.
+        InterruptionError: a signal stopped the training; it can be resumed.
+        UserError: the training raised one, or its processes failed more than ``max_restarts``
+            times.
     """
     devices = count_devices(settings)
     if devices * settings.hosts == 1:
@@ -84,38 +79,38 @@ def run(
 
 
 def join(rendezvous: str, devices: int, hosts: int, max_restarts: int) -> None:
-    """Train with the host at ``rendezvous``, from which the job comes, until it is done."""
+    """Join the training of the host at ``rendezvous``, which sends the job, until it ends."""
     _launch(devices, hosts, rendezvous, max_restarts, None, torch.cuda.is_available())
 
 
 def count_devices(settings: TrainingParameters) -> int:
-    """How many processes to start on this host.
+    """The number of processes to start on this host.
 
     Raises:
-        UserError: more than there are GPUs, or several for one named device.
+        UserError: more processes than GPUs, or several for one named device.
     """
     if settings.devices == "auto":
         return max(1, torch.cuda.device_count()) if settings.device in ("auto", "cuda") else 1
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     if on_gpu and settings.devices > torch.cuda.device_count():
         raise UserError(
-            f"training.devices asks for {settings.devices} GPUs, this host has "
-            f"{torch.cuda.device_count()}."
+            f"training.devices={settings.devices}, but this host has {torch.cuda.device_count()} "
+            "GPUs."
         )
     if settings.devices > 1 and settings.device not in ("auto", "cuda", "cpu"):
         raise UserError(
-            f"training.devices={settings.devices} goes with training.device=auto, cuda or cpu, "
+            f"training.devices={settings.devices} needs training.device=auto, cuda or cpu, "
             f"not {settings.device}."
         )
     return settings.devices
 
 
-class _Line:
-    """What a process and those that it starts tell each other, in memory that they share.
+class _SharedState:
+    """Memory that a process shares with the workers that it starts.
 
     Attributes:
-        stop: the number of the signal that asked to stop; 0 for none. The first process sets it.
-        training: 1 once there is something to stop with a checkpoint. Any of the others sets it.
+        stop: number of the signal that asks to stop, or 0; set by the launching process.
+        training: 1 once a worker trains and can stop with a checkpoint; set by the workers.
     """
 
     def __init__(self) -> None:
@@ -123,8 +118,8 @@ class _Line:
         self.stop = context.RawValue("i", 0)
         self.training = context.RawValue("i", 0)
 
-    def ask(self, number: Signals) -> bool:
-        """Ask the training to stop, if it has begun."""
+    def request_stop(self, number: Signals) -> bool:
+        """Ask the workers to stop; False if none of them trains yet."""
         if self.training.value:
             self.stop.value = number
         return bool(self.training.value)
@@ -142,50 +137,50 @@ def _launch(
         min_nodes=hosts,
         max_nodes=hosts,
         nproc_per_node=devices,
-        run_id=ROUND,
+        run_id="deepdepixelate",
         rdzv_backend="c10d",
         rdzv_endpoint=rendezvous or "localhost:0",
         max_restarts=max_restarts,
         monitor_interval=1,
         start_method="spawn",
-        # Of the other signals, TorchElastic would kill the processes before their checkpoint.
+        # On other signals TorchElastic would kill the workers before they save a checkpoint.
         signals_to_handle="SIGQUIT",
     )
-    # Each round gets a store of its own. In the shared one the processes of a round after a death
-    # find the addresses of those before, and wait for them until they give up.
+    # A new store for each restart: in a shared one the restarted workers find the addresses of the
+    # dead ones, and wait for them until they time out.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    line = _Line()
+    shared = _SharedState()
     try:
-        with _same_signals_afterwards(), stop_requests(line.ask, _kill_processes):
-            told = elastic_launch(config, _work)(job, devices, on_gpu, line)
-            for said in told.values():
-                if said is not None:
-                    said.tell()
+        with _restored_signals(), catch_stop_signals(shared.request_stop, _kill_workers):
+            failures = elastic_launch(config, _work)(job, devices, on_gpu, shared)
+            for failure in failures.values():
+                if failure is not None:
+                    raise failure
     except SignalException as stop:
         number = Signals(stop.sigval)
         raise InterruptionError(f"the training was ended by {number.name}.", number) from stop
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        message = failure.message
         raise UserError(
-            f"the training broke off: process {rank} of {devices * hosts} failed, after "
-            f"{max_restarts} restarts at the most. It said: {_message(failure.message)}"
+            f"process {rank} of {devices * hosts} failed (restarts allowed: {max_restarts}). Its "
+            f"error: {message['message'] if isinstance(message, dict) else message}"
         ) from error
     except RendezvousError as error:
         raise UserError(
-            f"the {hosts} hosts could not meet at {rendezvous} ({first_line(error)}). All must "
-            "reach it, be as many as training.hosts says, and be started within 15 minutes."
+            f"the {hosts} hosts could not connect at {rendezvous} ({first_line(error)}). All must "
+            "reach it and start within 15 minutes, and training.hosts must be their number."
         ) from error
 
 
-def _kill_processes() -> None:
-    """End the processes of a training at once, so that nobody waits for them."""
+def _kill_workers() -> None:
     for process in multiprocessing.active_children():
         process.kill()
 
 
 @contextmanager
-def _same_signals_afterwards() -> Iterator[None]:
-    """Take back the handlers that TorchElastic leaves behind."""
+def _restored_signals() -> Iterator[None]:
+    """Restore the handler of SIGQUIT, which TorchElastic replaces for good."""
     number = Signals.__members__.get("SIGQUIT")
     before = None if number is None else signal.getsignal(number)
     try:
@@ -195,31 +190,16 @@ def _same_signals_afterwards() -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _message(said: Any) -> str:
-    return str(said["message"] if isinstance(said, dict) else said)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """Why a process ended before its training: what the first process raises in its place."""
-
-    message: str
-    signal: int | None = None
-
-    def tell(self) -> None:
-        if self.signal is not None:
-            raise InterruptionError(self.message, Signals(self.signal))
-        raise UserError(self.message)
-
-
-def _work(job: Job[Any] | None, devices: int, on_gpu: bool, line: _Line) -> _Said | None:
-    """What each process does; the job comes from a process that has it.
+def _work(
+    job: Job[Any] | None, devices: int, on_gpu: bool, shared: _SharedState
+) -> UserError | None:
+    """The program of a worker; on hosts that joined, the job comes from the first host.
 
     Returns:
-        What a user has to fix before it makes sense to start the processes again, or that they
-        were asked to stop, if anything.
+        The error to raise in the launching process: a stop signal, or a failure that a user must
+        fix first, so that a restart is useless. Any other error is raised here.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the first process hears it, too
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the launching process
     local_rank = int(os.environ["LOCAL_RANK"])
     if on_gpu:
         torch.cuda.set_device(local_rank)
@@ -227,67 +207,65 @@ def _work(job: Job[Any] | None, devices: int, on_gpu: bool, line: _Line) -> _Sai
         torch.set_num_threads(max(1, available_processors() // devices))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     dist.init_process_group("nccl" if on_gpu else "gloo")
-    said = None
+    failure: UserError | None = None
     try:
         jobs: list[Job[Any] | None] = [None] * dist.get_world_size()
         dist.all_gather_object(jobs, job)
-        writer = next(rank for rank, offered in enumerate(jobs) if offered is not None)
-        found = jobs[writer]
-        assert found is not None  # noqa: S101 - by the choice of the writer
+        writer, job = next((rank, each) for rank, each in enumerate(jobs) if each is not None)
         ranks = Ranks(
             rank=dist.get_rank(),
             count=dist.get_world_size(),
             writer=writer,
-            sync_batch_norm=found.sync_batch_norm,
+            sync_batch_norm=job.sync_batch_norm,
             restarts=int(os.environ["TORCHELASTIC_RESTART_COUNT"]),
             device=f"cuda:{local_rank}" if on_gpu else "cpu",
-            stopping=partial(_stopping, line),
+            stop_signals=partial(_worker_stop_signals, shared),
         )
-        log: Log = _ignore
+        log: Log = _discard
         tracked_run = UNTRACKED
-        with ExitStack() as kept:
+        with ExitStack() as stack:
             with ranks.agreeing():
                 if ranks.is_writer:
-                    log, tracked_run = kept.enter_context(found.record())
+                    log, tracked_run = stack.enter_context(job.record())
                 else:
                     logging.getLogger("deepdepixelate").setLevel(logging.WARNING)
-            found.training(log, tracked_run, ranks)
+            job.training(log, tracked_run, ranks)
     except InterruptionError as stop:
-        said = _Said(str(stop), stop.number)
+        failure = stop
     except Exception as error:
         message = failure_message(error)
         if message is None:
             raise
-        said = _Said(message)
+        failure = UserError(message)
     finally:
         dist.destroy_process_group()
-    if not _started_by_a_living_process():
-        os._exit(0)  # nobody takes what is returned, and TorchElastic would wait for that
-    return said
+    if _is_orphan():
+        os._exit(0)  # nothing reads the result, and TorchElastic would wait for that
+    return failure
 
 
 @contextmanager
-def _stopping(line: _Line) -> Iterator[StopRequest]:
-    """What asks one of many processes to stop: a signal, whoever gets it, however often."""
-    noted: list[int] = []
-    # For good: a process that is told twice to stop must still get to its checkpoint.
-    for number in {*heeded(), Signals.SIGINT}:
-        signal.signal(number, lambda number, frame: noted.append(number))
-    line.training.value = 1
+def _worker_stop_signals(shared: _SharedState) -> Iterator[ReceivedSignal]:
+    """Stop signals of a worker: those that it receives, and those of the launching process."""
+    received: list[int] = []
+    # Never restored: after a second signal the worker must still reach its checkpoint.
+    for number in {*unignored_signals(), Signals.SIGINT}:
+        signal.signal(number, lambda number, frame: received.append(number))
+    shared.training.value = 1
 
-    def request() -> Signals | None:
-        if not _started_by_a_living_process():
+    def stop_signal() -> Signals | None:
+        if _is_orphan():
             return Signals.SIGTERM
-        number = line.stop.value or next(iter(noted), None)
+        number = shared.stop.value or next(iter(received), None)
         return Signals(number) if number else None
 
-    yield request
+    yield stop_signal
 
 
-def _started_by_a_living_process() -> bool:
+def _is_orphan() -> bool:
     parent = multiprocessing.parent_process()
-    return parent is None or parent.is_alive()
+    return parent is not None and not parent.is_alive()
 
 
-def _ignore(step: int, metrics: Any) -> None:
-    """The log of a process that does not write."""
+def _discard(step: int, metrics: Any) -> None:
+    """The log of a worker that is not the writer."""

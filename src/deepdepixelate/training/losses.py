@@ -1,6 +1,6 @@
-"""Losses on images (N, 3, H, W) in [-1, 1] that PyTorch does not have. Float32 scalars.
+"""Losses that PyTorch does not have, of images (N, 3, H, W) in [-1, 1]; float32 scalars.
 
-Each is a mean over crops, so that the mean over processes that share a batch is that of the batch.
+Each is a mean over crops. So its mean over processes that share a batch is that of the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 _HARDLY_VISIBLE = 2.5 / 127.5
-"""Deviation on a smooth area: 2.5 of 255 levels."""
+"""Standard deviation of noise that is hardly visible on a smooth area: 2.5 of 255 levels."""
 
 _FEATURE_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
-"""Of VGG16's five feature maps, as in ESRGAN: the first two tell little more than the pixels."""
+"""Of VGG16's five feature maps, as in Real-ESRGAN; the first two are close to the pixels."""
 
 
 def negative_psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Minus the mean over crops of their PSNR, in dB.
+    """Minus the mean PSNR of the crops, in dB.
 
-    It is what an evaluation averages. Mean squared error is ruled by the few crops with much
-    texture; here, each has the same weight. A crop without any error counts as 66 dB.
+    It is the mean over crops of ``10 * log10((MSE + 1e-6) / 2^2)``; an exact crop counts as 66 dB.
+    An evaluation averages PSNR, too. The mean squared error of a batch depends mostly on the few
+    crops with much texture; here all crops have the same weight.
     """
     squared_errors = (sr - hr).square().mean((1, 2, 3))
     return 10 * torch.log10((squared_errors + 1e-6) / 2**2).mean()
@@ -33,15 +34,18 @@ def feature_loss(
 ) -> Tensor:
     """Relative mean absolute difference of feature maps: the content loss ``st_lpips``.
 
-    The mean over the maps l of ``w_l * mean(|sr_l - hr_l|) / mean(hr_l)``, with the weights w .1,
-    .1, 1, 1 and 1. A map counts by its weight, whatever the size of its features. The features are
-    not divided by their norm over channels, as in the metric: it leaves fewer specks.
+    With weights w = (0.1, 0.1, 1, 1, 1)::
+
+        mean over maps l of w_l * mean |sr_l - hr_l| / mean hr_l
+
+    The division makes a map's influence independent of the size of its features. Unlike in the
+    metric, features are not divided by their norm over channels: this leaves fewer specks.
 
     Args:
         sr: five feature maps of SR, after their ReLU, (N, C, h, w) each.
         hr: those of HR.
-        mean: of the five ``mean(hr_l)``, over all that share a batch: a quotient of means over a
-            share of the crops would not average to that over all of them.
+        mean: averages the five ``mean hr_l`` over the processes that share a batch, because a
+            quotient of means over shares of the batch does not average to that over the batch.
     """
     sizes = mean(torch.stack([wanted.float().mean() for wanted in hr]))
     terms = [
@@ -52,28 +56,28 @@ def feature_loss(
 
 
 def grid_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
-    """How visible a grid, or a shift of colour, is that repeats with each LR pixel.
+    """Visibility of a grid, or of a colour shift, that repeats with each LR pixel.
 
-    With e the error in YCbCr and v HR's variance within the LR pixel, both as levels of 255::
+    With e the error in YCbCr and v HR's variance within the LR pixel, both in levels of 255::
 
-        mean over windows and places of (mean over the window's LR pixels of e / sqrt(v + 2.5^2))^2
+        mean over windows and sub-pixels of (mean over LR pixels of e / sqrt(v + 2.5^2))^2
 
-    A window is 2x2 LR pixels; a place is one of the ``scale`` x ``scale`` sub-pixels. Texture
-    partly averages out in a window, a grid does not; and hair hides a grid that skin shows, hence
-    the division. Without this loss every content loss on VGG features leaves a grid of four pixels
-    in its first hundreds of updates, for a fixed pattern of sub-pixels pleases it most cheaply.
+    A window is 2x2 LR pixels; each has ``scale`` x ``scale`` sub-pixels. In the inner mean texture
+    partly cancels out, a grid does not. The division accounts for masking: hair hides a grid that
+    skin shows. Without this loss, every content loss on VGG features leaves a four-pixel grid in
+    the first hundreds of updates, because a fixed pattern of sub-pixels is its easiest gain.
 
     Args:
         sr: (N, 3, H, W), sides multiples of ``scale``.
-        hr: their originals.
-        scale: sub-pixels to a side of an LR pixel.
+        hr: the originals, same shape.
+        scale: sub-pixels on each side of an LR pixel.
     """
     height, width = hr.shape[2:]
     rows, columns = min(2, height // scale), min(2, width // scale)
     steps = rows * scale, columns * scale
 
     def in_windows(images: Tensor) -> Tensor:
-        """(N, 3, windows, rows, sub-pixels, windows, columns, sub-pixels), of whole windows."""
+        """(N, 3, windows, rows, sub-pixels, windows, columns, sub-pixels); cuts off the rest."""
         whole = images[..., : height - height % steps[0], : width - width % steps[1]]
         windows: Tensor = whole.unflatten(3, (-1, columns, scale)).unflatten(2, (-1, rows, scale))
         return windows
@@ -86,7 +90,7 @@ def grid_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
 
 
 def _ycbcr(images: Tensor) -> Tensor:
-    """Luma and the differences of blue and red from it, of ITU-R BT.601; all of the same range."""
+    """YCbCr of ITU-R BT.601, full range; all channels have the same range."""
     red, green, blue = images.unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return torch.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402], dim=1)

@@ -6,7 +6,7 @@ from types import FrameType
 
 import pytest
 
-from deepdepixelate.training.interruption import SIGNALS, stop_requests
+from deepdepixelate.training.interruption import STOP_SIGNALS, catch_stop_signals
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -20,8 +20,8 @@ def handlers() -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         raise HandledError(Signals(number).name)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
         signal.signal(number, handle)
     yield
     for number, handler in before.items():
@@ -32,15 +32,15 @@ def send(number: Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_is_noted_and_the_second_does_what_it_always_does(number: Signals) -> None:
     gave_up: list[bool] = []
 
     def stop_twice() -> None:
-        with stop_requests(give_up=lambda: gave_up.append(True)) as asked:
-            assert asked() is None
+        with catch_stop_signals(before_default=lambda: gave_up.append(True)) as received:
+            assert received() is None
             send(number)
-            assert asked() is number
+            assert received() is number
             assert not gave_up
             send(number)
 
@@ -51,30 +51,30 @@ def test_the_first_signal_is_noted_and_the_second_does_what_it_always_does(numbe
 
 def test_a_signal_that_nobody_heeded_is_not_lost() -> None:
     """It came in the last update of a training: the stages after it must not run."""
-    with pytest.raises(HandledError, match="SIGINT"), stop_requests():
+    with pytest.raises(HandledError, match="SIGINT"), catch_stop_signals():
         send(signal.SIGINT)
 
 
 def test_a_signal_that_cannot_be_heeded_does_what_it_always_does() -> None:
-    with pytest.raises(HandledError, match="SIGTERM"), stop_requests(lambda number: False):
+    with pytest.raises(HandledError, match="SIGTERM"), catch_stop_signals(lambda number: False):
         send(signal.SIGTERM)
 
 
 def test_handlers_are_as_before_whatever_happens() -> None:
-    before = [signal.getsignal(number) for number in SIGNALS]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
 
     def break_off() -> None:
-        with stop_requests():
+        with catch_stop_signals():
             send(signal.SIGINT)
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
         break_off()
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
 def test_what_the_process_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with stop_requests() as asked:
+    with catch_stop_signals() as received:
         send(signal.SIGHUP)
-        assert asked() is None
+        assert received() is None

@@ -1,7 +1,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ from tiny_training import (
     Payload,
     adversarial,
     assert_equal,
+    gan_parameters,
     pretraining,
     smooth_images,
+    training_parameters,
     write_pairs,
 )
 from torch import Tensor
@@ -21,67 +23,54 @@ from torch import Tensor
 from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.generator import Generator, from_pixels
-from deepdepixelate.parameters import LearningRate
+from deepdepixelate.parameters import LearningRate, Schedule, TrainingParameters
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.loop import Plan, train
-from deepdepixelate.training.objectives import Objective
-from deepdepixelate.training.rates import learning_rate_at
-from deepdepixelate.training.resuming import resume
-from deepdepixelate.training.validation import Validator
+from deepdepixelate.training.learning_rate import learning_rate_at
+from deepdepixelate.training.monitoring import Validator
+from deepdepixelate.training.steps import TrainingStep
+from deepdepixelate.training.trainer import resume, train
 
 Rows = list[dict[str, float]]
 
-PLAN = Plan(
-    name="pretrain",
+SCHEDULE = gan_parameters(
     updates=12,
-    learning_rate=LearningRate(initial=1e-2, schedule="cosine"),
-    log_every=4,
+    learning_rate={"initial": 1e-2, "schedule": "cosine"},
     validate_every=5,
     checkpoint_every=3,
-    batch_norm_updates=2,
 )
+TRAINING = training_parameters(log_every=4, batch_norm_updates=2)
 NOTED = [4, 5, 8, 10, 12]
-"""The updates at which PLAN logs, validates or ends."""
+"""The updates at which these log, validate or end."""
 
 
 class InterruptionError(Exception):
     """A power failure, a Ctrl-C, a killed job."""
 
 
-class Observed:
-    """An objective that counts its steps, and does something of the test's before each."""
+class Observed(TrainingStep):
+    """Counts updates, and does something of the test's before each."""
 
-    def __init__(self, objective: Objective, before: Callable[[int], None] | None = None) -> None:
-        self.inner = objective
-        self.steps = 0
+    def __init__(self, step: TrainingStep, before: Callable[[int], None] | None = None) -> None:
+        self.inner = step
+        self.updates = 0
         self.rates: list[float] = []
         self._before = before
+        self.optimizers, self.first_updates = step.optimizers, step.first_updates
+        self.result = step.result
 
-    @property
-    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
-        return self.inner.optimizers
-
-    @property
-    def begins(self) -> tuple[int, ...]:
-        return self.inner.begins
-
-    @property
-    def result(self) -> Generator:
-        return self.inner.result
-
-    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         if self._before is not None:
-            self._before(self.steps)
-        self.steps += 1
+            self._before(self.updates)
+        self.updates += 1
         self.rates.append(self.optimizers[0].param_groups[0]["lr"])
-        return self.inner.step(lr, hr)
+        return self.inner.update(lr, hr)
 
-    def state(self) -> dict[str, Any]:
-        return self.inner.state()
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.inner.restore(state)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state)
 
 
 class Scripted(Observed):
@@ -91,14 +80,14 @@ class Scripted(Observed):
         super().__init__(pretraining())
         self._losses = losses
 
-    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        super().step(lr, hr)
-        return {"loss": torch.tensor(self._losses[self.steps - 1])}
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        super().update(lr, hr)
+        return {"loss": torch.tensor(self._losses[self.updates - 1])}
 
 
 @dataclass
 class Journal:
-    """What reached ``log``; breaks off at an update if told so."""
+    """What reached ``log``; fails at an update if asked to."""
 
     break_at: int | None = None
     rows: dict[int, Mapping[str, float]] = field(default_factory=dict)
@@ -120,24 +109,40 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def run(
-    objective: Objective,
+    step: TrainingStep,
     pairs: ImagePairs,
     store: CheckpointStore,
     *,
-    plan: Plan = PLAN,
+    name: str = "pretrain",
+    settings: Schedule = SCHEDULE,
+    training: TrainingParameters = TRAINING,
     log: Journal | None = None,
     validate: Callable[[Generator], Mapping[str, float]] | None = None,
 ) -> Rows:
     crops = CropSampler(pairs, crop_size=16, batch_size=2, seed=0, device=CPU)
     return train(
-        objective,
+        step,
         crops,
-        plan,
-        resume(plan.name, plan.updates, objective, store),
+        resume(name, settings.updates, step, store),
+        name=name,
+        settings=settings,
+        training=training,
         validate=validate or Validator(pairs, 2, CPU),
         checkpoints=store,
         log=log or Journal(),
     )
+
+
+def schedule(**changes: Any) -> Schedule:
+    return SCHEDULE.model_copy(update=changes)
+
+
+def logging_every(updates: int) -> TrainingParameters:
+    return TRAINING.model_copy(update={"log_every": updates})
+
+
+def reestimating_over(updates: int) -> TrainingParameters:
+    return TRAINING.model_copy(update={"batch_norm_updates": updates})
 
 
 def without_speed(rows: Rows) -> Rows:
@@ -147,12 +152,12 @@ def without_speed(rows: Rows) -> Rows:
 @pytest.fixture(scope="module", params=[pretraining, adversarial], ids=["pretrain", "gan"])
 def uninterrupted(
     request: pytest.FixtureRequest, pairs: ImagePairs, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Callable[[], Objective], Rows, Objective]:
-    """How to build an objective, and what becomes of it in one go."""
-    build: Callable[[], Objective] = request.param
-    objective = build()
+) -> tuple[Callable[[], TrainingStep], Rows, TrainingStep]:
+    """How to build an step, and what becomes of it in one go."""
+    build: Callable[[], TrainingStep] = request.param
+    step = build()
     store = CheckpointStore(tmp_path_factory.mktemp("uninterrupted"), {})
-    return build, run(objective, pairs, store), objective
+    return build, run(step, pairs, store), step
 
 
 class TestLearningRate:
@@ -199,14 +204,16 @@ class TestLearningRate:
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
         rate = LearningRate(initial=1e-3, schedule="constant", warm_up=3)
-        objective = adversarial(head_start=4)
+        step = adversarial(discriminator_head_start=4)
         rates: list[list[float]] = []
 
-        def note(steps: int) -> None:
-            rates.append([each.param_groups[0]["lr"] for each in objective.optimizers])
+        def note(updates: int) -> None:
+            rates.append([each.param_groups[0]["lr"] for each in step.optimizers])
 
-        plan = replace(PLAN, learning_rate=rate, log_every=1)
-        history = run(Observed(objective, note), pairs, store, plan=plan)
+        settings = schedule(learning_rate=rate)
+        history = run(
+            Observed(step, note), pairs, store, settings=settings, training=logging_every(1)
+        )
         generator, discriminator = zip(*rates, strict=True)
         assert generator[3:9] == pytest.approx((0, 0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3))
         assert discriminator[:5] == pytest.approx((0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3))
@@ -222,7 +229,9 @@ VALIDATION = {"val.psnr_y", "val.ssim_y", "val.st_lpips", "val.high_frequency_ra
 
 
 class TestCurves:
-    def test_rows_come_when_the_plan_says(self, pairs: ImagePairs, store: CheckpointStore) -> None:
+    def test_rows_come_when_the_parameters_say(
+        self, pairs: ImagePairs, store: CheckpointStore
+    ) -> None:
         journal = Journal()
         history = run(pretraining(), pairs, store, log=journal)
 
@@ -261,7 +270,7 @@ class TestCurves:
     ) -> None:
         losses = [float(2**update) for update in range(10)]
         history = run(
-            Scripted(losses), pairs, store, plan=replace(PLAN, updates=10, validate_every=100)
+            Scripted(losses), pairs, store, settings=schedule(updates=10, validate_every=100)
         )
 
         assert {row["update"]: row["loss"] for row in history} == {
@@ -270,15 +279,15 @@ class TestCurves:
             10: (256 + 512) / 2,
         }
 
-    def test_rate_of_the_plan_reaches_all_optimizers(
+    def test_rate_of_the_schedule_reaches_all_optimizers(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
         inner = adversarial()
-        objective = Observed(inner)
-        history = run(objective, pairs, store)
+        step = Observed(inner)
+        history = run(step, pairs, store)
 
-        expected = [learning_rate_at(update, 12, PLAN.learning_rate) for update in range(12)]
-        assert objective.rates == expected
+        expected = [learning_rate_at(update, 12, SCHEDULE.learning_rate) for update in range(12)]
+        assert step.rates == expected
         assert [each.param_groups[0]["lr"] for each in inner.optimizers] == [expected[-1]] * 2
         assert [row["learning_rate"] for row in history if "loss" in row] == [
             expected[3],
@@ -287,16 +296,16 @@ class TestCurves:
         ]
 
     def test_training_improves_the_result(self, pairs: ImagePairs, store: CheckpointStore) -> None:
-        objective = pretraining()
-        untrained = Validator(pairs, 6, CPU)(objective.result)
-        run(objective, pairs, store, plan=replace(PLAN, updates=60))
-        trained = Validator(pairs, 6, CPU)(objective.result)
+        step = pretraining()
+        untrained = Validator(pairs, 6, CPU)(step.result)
+        run(step, pairs, store, settings=schedule(updates=60))
+        trained = Validator(pairs, 6, CPU)(step.result)
 
         assert trained["val.psnr_y"] > untrained["val.psnr_y"] + 3.0
 
 
-class TestExpectation:
-    def test_is_told_once_when_the_speed_is_known(
+class TestExpectedTime:
+    def test_is_logged_once_when_the_speed_is_known(
         self, pairs: ImagePairs, store: CheckpointStore, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.INFO):
@@ -304,7 +313,7 @@ class TestExpectation:
         (line,) = (record.getMessage() for record in caplog.records if "expect" in record.msg)
         assert re.fullmatch(
             r"pretrain: expect \d+ crops/s and about \d\d:\d\d for the 4 updates left, "
-            "validations apart",
+            "plus validations",
             line,
         )
 
@@ -313,9 +322,9 @@ class TestBatchNorm:
     def test_final_statistics_are_those_of_further_batches(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
-        objective = pretraining()
-        run(objective, pairs, store, plan=replace(PLAN, batch_norm_updates=5))
-        generator = objective.result
+        step = pretraining()
+        run(step, pairs, store, training=reestimating_over(5))
+        generator = step.result
         crops = CropSampler(pairs, crop_size=16, batch_size=2, seed=0, device=CPU)
         block = generator.get_submodule("body.0.body")
         means, variances = [], []
@@ -334,7 +343,7 @@ class TestBatchNorm:
         self, pairs: ImagePairs, tmp_path: Path
     ) -> None:
         kept, renewed = pretraining(), pretraining()
-        run(kept, pairs, CheckpointStore(tmp_path, {}), plan=replace(PLAN, batch_norm_updates=0))
+        run(kept, pairs, CheckpointStore(tmp_path, {}), training=reestimating_over(0))
         run(renewed, pairs, CheckpointStore(tmp_path, {"other": 1}))
         before, after = kept.result.state_dict(), renewed.result.state_dict()
 
@@ -347,29 +356,29 @@ class TestBatchNorm:
 class TestResumption:
     def resume(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         *,
-        steps: int | None = None,
+        updates: int | None = None,
     ) -> None:
         """Finish a training, and compare it with the one in one go."""
         build, history, finished = uninterrupted
-        objective = Observed(build())
-        resumed = run(objective, pairs, store)
+        step = Observed(build())
+        resumed = run(step, pairs, store)
 
         assert_equal(without_speed(resumed), without_speed(history), "history")
-        assert_equal(objective.state(), finished.state())
-        assert_equal(objective.result.state_dict(), finished.result.state_dict(), "result")
-        if steps is not None:
-            assert objective.steps == steps
+        assert_equal(step.state_dict(), finished.state_dict())
+        assert_equal(step.result.state_dict(), finished.result.state_dict(), "result")
+        if updates is not None:
+            assert step.updates == updates
 
     @pytest.mark.parametrize(
         ("broken_at", "left"), [(4, 12 - 3), (5, 12 - 3), (8, 12 - 6), (10, 12 - 9), (12, 12 - 9)]
     )
     def test_after_an_interruption_while_logging(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         broken_at: int,
@@ -378,12 +387,12 @@ class TestResumption:
         with pytest.raises(InterruptionError):
             run(uninterrupted[0](), pairs, store, log=Journal(break_at=broken_at))
 
-        self.resume(uninterrupted, pairs, store, steps=left)
+        self.resume(uninterrupted, pairs, store, updates=left)
 
     @pytest.mark.parametrize(("validation", "left"), [(1, 12 - 3), (2, 12 - 9), (3, 12 - 9)])
     def test_after_an_interruption_while_validating(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         validation: int,
@@ -401,29 +410,29 @@ class TestResumption:
         with pytest.raises(InterruptionError):
             run(uninterrupted[0](), pairs, store, validate=validate)
 
-        self.resume(uninterrupted, pairs, store, steps=left)
+        self.resume(uninterrupted, pairs, store, updates=left)
 
     @pytest.mark.parametrize(("done", "left"), [(0, 12), (2, 12), (3, 9), (6, 6), (7, 6), (11, 3)])
     def test_after_an_interruption_in_a_step(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         done: int,
         left: int,
     ) -> None:
-        def fail(steps: int) -> None:
-            if steps == done:
+        def fail(updates: int) -> None:
+            if updates == done:
                 raise InterruptionError
 
         with pytest.raises(InterruptionError):
             run(Observed(uninterrupted[0](), fail), pairs, store)
 
-        self.resume(uninterrupted, pairs, store, steps=left)
+        self.resume(uninterrupted, pairs, store, updates=left)
 
     def test_after_several_interruptions(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
     ) -> None:
@@ -435,7 +444,7 @@ class TestResumption:
 
     def test_with_a_damaged_newest_checkpoint(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         caplog: pytest.LogCaptureFixture,
@@ -445,14 +454,14 @@ class TestResumption:
         newest = store.folder / "update-000000009.pt"
         newest.write_bytes(newest.read_bytes()[:-1000])
 
-        self.resume(uninterrupted, pairs, store, steps=12 - 6)
+        self.resume(uninterrupted, pairs, store, updates=12 - 6)
         warnings = [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(warnings) == 1
         assert str(newest.with_suffix("")) in warnings[0].getMessage()
 
     def test_with_a_checkpoint_that_runs_code(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
         tmp_path: Path,
@@ -462,41 +471,41 @@ class TestResumption:
         made = tmp_path / "made"
         torch.save({"update": 9, "state": Payload(made)}, store.folder / "update-000000009.pt")
 
-        self.resume(uninterrupted, pairs, store, steps=12 - 6)
+        self.resume(uninterrupted, pairs, store, updates=12 - 6)
         assert not made.exists()
 
     def test_of_a_finished_training_trains_no_more(
         self,
-        uninterrupted: tuple[Callable[[], Objective], Rows, Objective],
+        uninterrupted: tuple[Callable[[], TrainingStep], Rows, TrainingStep],
         pairs: ImagePairs,
         store: CheckpointStore,
     ) -> None:
         run(uninterrupted[0](), pairs, store)
         files = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
 
-        self.resume(uninterrupted, pairs, store, steps=0)
+        self.resume(uninterrupted, pairs, store, updates=0)
         assert {path: path.stat().st_mtime_ns for path in store.folder.iterdir()} == files
 
     def test_keeps_the_mean_of_losses_from_before(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
-        plan = replace(PLAN, log_every=10, updates=10, validate_every=100)
+        settings, training = schedule(updates=10, validate_every=100), logging_every(10)
 
         class Broken(Scripted):
-            def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-                if self.steps == 7:
+            def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+                if self.updates == 7:
                     raise InterruptionError
-                return super().step(lr, hr)
+                return super().update(lr, hr)
 
         with pytest.raises(InterruptionError):
-            run(Broken([1.0] * 6 + [50.0]), pairs, store, plan=plan)
-        history = run(Scripted([2.0] * 4), pairs, store, plan=plan)
+            run(Broken([1.0] * 6 + [50.0]), pairs, store, settings=settings, training=training)
+        history = run(Scripted([2.0] * 4), pairs, store, settings=settings, training=training)
 
         assert [row["loss"] for row in history] == [pytest.approx((6 * 1.0 + 4 * 2.0) / 10)]
 
 
 def test_only_the_newest_checkpoints_stay(pairs: ImagePairs, store: CheckpointStore) -> None:
-    run(pretraining(), pairs, store, plan=replace(PLAN, updates=11))
+    run(pretraining(), pairs, store, settings=schedule(updates=11))
 
     assert sorted(path.name for path in store.folder.glob("update-*.pt")) == [
         "update-000000009.pt",
@@ -511,7 +520,7 @@ class TestBrokenLoss:
     ) -> None:
         losses = [1.0] * 5 + [value] + [1.0] * 6
         journal = Journal()
-        with pytest.raises(UserError, match="pretrain broke off at update 6") as caught:
+        with pytest.raises(UserError, match="pretrain diverged at update 6") as caught:
             run(Scripted(losses), pairs, store, log=journal)
 
         message = str(caught.value)
@@ -524,33 +533,39 @@ class TestBrokenLoss:
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
         class Diverged(Observed):
-            def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-                return super().step(lr, hr) | {"discriminator_loss": torch.tensor(torch.nan)}
+            def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+                return super().update(lr, hr) | {"discriminator_loss": torch.tensor(torch.nan)}
 
-        with pytest.raises(UserError, match=r"train_gan broke off.*discriminator_loss"):
-            run(Diverged(adversarial()), pairs, store, plan=replace(PLAN, name="train_gan"))
+        with pytest.raises(UserError, match=r"train_gan diverged.*discriminator_loss"):
+            run(Diverged(adversarial()), pairs, store, name="train_gan")
 
-    def test_names_no_checkpoint_where_there_is_none(
+    def test_names_no_checkpoint_if_there_is_none(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
         with pytest.raises(UserError, match="There is no checkpoint yet") as caught:
-            run(Scripted([float("nan")] * 12), pairs, store, plan=replace(PLAN, log_every=1))
+            run(Scripted([float("nan")] * 12), pairs, store, training=logging_every(1))
         assert str(store.folder) not in str(caught.value)
 
     def test_leaves_a_good_checkpoint_as_the_last(
         self, pairs: ImagePairs, store: CheckpointStore
     ) -> None:
         """Checkpoints fall between two looks at the losses, and the weights break there."""
-        objective = pretraining()
+        step = pretraining()
 
-        def poison(steps: int) -> None:
-            if steps == 4:
+        def poison(updates: int) -> None:
+            if updates == 4:
                 with torch.no_grad():
-                    objective.result.tail.weight.fill_(torch.nan)
+                    step.result.tail.weight.fill_(torch.nan)
 
-        plan = replace(PLAN, log_every=12, validate_every=100, checkpoint_every=3)
+        settings = schedule(validate_every=100, checkpoint_every=3)
         with pytest.raises(UserError, match="The last good checkpoint"):
-            run(Observed(objective, poison), pairs, store, plan=plan)
+            run(
+                Observed(step, poison),
+                pairs,
+                store,
+                settings=settings,
+                training=logging_every(12),
+            )
 
         found = store.latest()
         assert found is not None

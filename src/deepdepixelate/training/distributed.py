@@ -1,13 +1,15 @@
-"""One training on several processes: who does what, and what they tell each other.
+"""One training on several processes (ranks): shares of the batch, gradients, agreement.
 
-Each process (rank) takes its slice of the same global batch. Gradients are averaged over the ranks
-after each backward pass: for networks of this size one flat all-reduce costs less than the
-machinery that would hide it, and nothing is wrapped, so that weights keep their names.
+Each rank takes its slice of the same global batch. Gradients are averaged over the ranks after each
+backward pass. For networks of this size one flat all-reduce costs less than overlapping it with the
+backward pass (DistributedDataParallel), and unwrapped networks keep the names of their weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from signal import Signals
+from time import monotonic
 from typing import Any, TypeVar
 
 import torch
@@ -16,24 +18,27 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from deepdepixelate.errors import UserError, failure_message
-from deepdepixelate.training.interruption import StopRequest, stop_requests
+from deepdepixelate.training.interruption import ReceivedSignal, catch_stop_signals
 
 Value = TypeVar("Value")
+
+_SECONDS_BETWEEN_CHECKS = 1.0
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among those that train together; the default is alone.
+    """This process among those that train together; the default is a single process.
 
     Attributes:
-        rank: its number, from 0.
-        count: how many there are.
-        writer: the rank that validates, logs and writes.
+        rank: number of this process, from 0.
+        count: number of processes.
+        writer: the rank that validates, logs and writes checkpoints.
         sync_batch_norm: whether batch-norm statistics are those of the global batch.
-        restarts: how often the ranks were started again after one of them died.
-        device: the device of this rank; None leaves it to the parameters.
-        trained_by: where all is done and this process only reads the result: how many have trained.
-        stopping: while it lasts, tells which signal asked this rank to stop.
+        restarts: how often the processes were restarted after one of them died.
+        device: the device of this rank; None takes that of the parameters.
+        trained_by: set in a process that only reads the result of a finished training: the number
+            of processes that trained.
+        stop_signals: context manager that catches the signals which ask this rank to stop.
     """
 
     rank: int = 0
@@ -43,11 +48,11 @@ class Ranks:
     restarts: int = 0
     device: str | None = None
     trained_by: int | None = None
-    stopping: Callable[[], AbstractContextManager[StopRequest]] = stop_requests
+    stop_signals: Callable[[], AbstractContextManager[ReceivedSignal]] = catch_stop_signals
 
     @property
     def is_writer(self) -> bool:
-        """Whether this rank validates, logs and writes."""
+        """Whether this rank validates, logs and writes checkpoints."""
         return self.rank == self.writer
 
     def slice_of(self, batch_size: int) -> slice:
@@ -55,10 +60,16 @@ class Ranks:
         share = batch_size // self.count
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def prepare(self, network: nn.Module) -> None:
-        """Make a network's batch-norms see the global batch, where that is asked for."""
-        if self.count > 1 and self.sync_batch_norm:
-            _synchronise_batch_norm(network)
+    def synchronise_batch_norms(self, network: nn.Module) -> None:
+        """Compute batch statistics over the global batch, if ``sync_batch_norm`` is set."""
+        if self.count == 1 or not self.sync_batch_norm:
+            return
+        if str(self.device).startswith("cuda"):
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            return
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = GlobalBatchNorm2d
 
     def average_gradients(self, network: nn.Module) -> None:
         """Replace each rank's gradients by their mean over the ranks."""
@@ -71,7 +82,7 @@ class Ranks:
             gradient.copy_(averaged.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the ranks of a tensor of any shape, without gradients; all must ask."""
+        """The mean over the ranks of a tensor of any shape, without gradients; collective."""
         if self.count == 1:
             return values
         total = values.detach().clone()
@@ -79,12 +90,12 @@ class Ranks:
         return total / self.count
 
     def average(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Means of numbers over the ranks; all of them must ask."""
+        """The mean over the ranks of each number; collective."""
         gathered = self.gather(dict(values))
         return {name: sum(each[name] for each in gathered) / self.count for name in values}
 
     def gather(self, value: Value) -> list[Value]:
-        """What each rank has, in their order; all of them must ask."""
+        """The values of all ranks, in their order; collective."""
         if self.count == 1:
             return [value]
         gathered: list[Any] = [None] * self.count
@@ -93,14 +104,14 @@ class Ranks:
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
-        """What one rank raises inside ends them all at the end of it; all of them must enter.
+        """Raise an error of one rank on all ranks, when the block ends; collective.
 
-        Otherwise the others would wait, where they next talk, for one that has left. Inside, the
-        ranks must not talk to each other.
+        Otherwise the others would wait for the failed one in their next collective. The block
+        itself must not contain any.
 
         Raises:
-            UserError: on all ranks, if it was raised on any of them.
-            RuntimeError: another rank raised something else.
+            UserError: on all ranks, if any of them raised one.
+            RuntimeError: another rank raised a different error.
         """
         if self.count == 1:
             yield
@@ -110,30 +121,59 @@ class Ranks:
             yield
         except Exception as error:
             raised = error
-        mine = None if raised is None else (failure_message(raised), f"{raised!r}")
-        said = next((each for each in self.gather(mine) if each is not None), None)
-        if said is None:
+        mine = None if raised is None else (failure_message(raised), repr(raised))
+        failure = next((each for each in self.gather(mine) if each is not None), None)
+        if failure is None:
             return
-        message, description = said
+        message, description = failure
         if message is not None:
             raise UserError(message) from raised
         if raised is not None:
             raise raised
-        raise RuntimeError(f"another of the processes that train together raised {description}")
+        raise RuntimeError(f"another process of this training raised {description}")
 
 
 ALONE = Ranks()
-"""One process trains by itself."""
+"""Training on a single process."""
+
+
+class AgreedStop:
+    """Lets all ranks stop after the same update, about a second after one received a signal.
+
+    The ranks wait for their GPUs whenever they compare. So they compare only every few updates, as
+    many as take a second.
+    """
+
+    def __init__(self, ranks: Ranks, received: ReceivedSignal) -> None:
+        self._ranks = ranks
+        self._received = received
+        self._interval = 1
+        self._updates_left = 1
+        self._since = monotonic()
+
+    def check(self) -> Signals | None:
+        """The signal that asks to stop, if any; collective, to be called after each update."""
+        if self._ranks.count == 1:
+            return self._received()
+        self._updates_left -= 1
+        if self._updates_left:
+            return None
+        now = monotonic()
+        answers = self._ranks.gather((self._received(), now - self._since))
+        slowest = max(seconds for _, seconds in answers)
+        change = min(2.0, _SECONDS_BETWEEN_CHECKS / max(slowest, 1e-3))
+        self._interval = max(1, int(self._interval * change))
+        self._updates_left, self._since = self._interval, now
+        return next((number for number, _ in answers if number is not None), None)
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch-norm over the batches of all ranks, on devices where PyTorch's own cannot (CPU)."""
+    """Batch-norm over the batches of all ranks on a CPU; ``SyncBatchNorm`` is for GPUs only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in the base class
         """(N, C, h, w) to the same shape; see ``torch.nn.BatchNorm2d``."""
         if not self.training:
-            evaluated: Tensor = super().forward(input)
-            return evaluated
+            return super().forward(input)
         values = input.float()
         moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
         summed: Tensor = _SumOverRanks.apply(moments)  # type: ignore[no-untyped-call]
@@ -142,9 +182,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self._update_running(mean.detach(), variance.detach(), values)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
-        normalised = values * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
-        output: Tensor = normalised.to(input.dtype)
-        return output
+        normalised: Tensor = values * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+        return normalised.to(input.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor, values: Tensor) -> None:
         assert self.running_mean is not None  # noqa: S101 - as constructed
@@ -153,7 +192,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         count = values.numel() // values.shape[1] * dist.get_world_size()
         momentum = self.momentum
-        if momentum is None:  # a cumulative average, as update_bn wants it
+        if momentum is None:  # update_bn: the mean over all batches
             momentum = 1.0 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(variance * (count / (count - 1)), momentum)
@@ -173,19 +212,3 @@ class _SumOverRanks(torch.autograd.Function):
         summed = gradient.contiguous().clone()
         dist.all_reduce(summed)
         return summed
-
-
-def _synchronise_batch_norm(network: nn.Module) -> None:
-    for module in network.modules():
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
-                setattr(module, name, _synchronised(child))
-
-
-def _synchronised(norm: nn.BatchNorm2d) -> nn.Module:
-    if norm.weight.is_cuda:
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
-        return converted
-    twin = GlobalBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
-    twin.load_state_dict(norm.state_dict())
-    return twin

@@ -10,6 +10,7 @@ from tiny_training import (
     FP32,
     assert_equal,
     copied,
+    gan_parameters,
     smooth_images,
     tiny_discriminator,
     tiny_generator,
@@ -24,14 +25,10 @@ from deepdepixelate.models.generator import from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
-from deepdepixelate.training.objectives import (
-    AdversarialObjective,
-    Objective,
-    PretrainObjective,
-)
+from deepdepixelate.training.steps import AdversarialStep, PretrainStep, TrainingStep
 
 Batch = tuple[Tensor, Tensor]
-AnyObjective = TypeVar("AnyObjective", PretrainObjective, AdversarialObjective)
+AnyStep = TypeVar("AnyStep", PretrainStep, AdversarialStep)
 
 
 @pytest.fixture
@@ -45,44 +42,34 @@ def vgg(feature_scale: float = 1.0) -> PerceptualNetwork:
     return PerceptualNetwork("vgg22", vgg22_weights(), feature_scale)
 
 
-def pretraining(seed: int = 0, compute: Compute = FP32) -> PretrainObjective:
-    return with_rates(PretrainObjective(tiny_generator(seed), compute), 1e-3)
+def pretraining(seed: int = 0, compute: Compute = FP32) -> PretrainStep:
+    return with_rates(PretrainStep(tiny_generator(seed), compute), 1e-3)
 
 
 def adversarial(
     seed: int = 0,
     *,
     content: PerceptualNetwork | ShiftTolerantTrunk | None = None,
-    weight: float = 1e-3,
-    decay: float = 0.9,
-    head_start: int = 0,
-    shift: int = 0,
-    pixel_weight: float = 0.0,
-    grid_weight: float = 0.0,
     discriminator: nn.Module | None = None,
     compute: Compute = FP32,
-) -> AdversarialObjective:
-    objective = AdversarialObjective(
+    **settings: Any,
+) -> AdversarialStep:
+    step = AdversarialStep(
         tiny_generator(seed),
         tiny_discriminator(seed) if discriminator is None else discriminator,
         content,
+        gan_parameters(**{"ema_decay": 0.9} | settings),
         compute,
-        adversarial_weight=weight,
-        ema_decay=decay,
-        head_start=head_start,
-        shift=shift,
-        pixel_weight=pixel_weight,
-        grid_weight=grid_weight,
     )
-    return with_rates(objective, 1e-3, 1e-3)
+    return with_rates(step, 1e-3, 1e-3)
 
 
-def with_rates(objective: AnyObjective, *rates: float) -> AnyObjective:
+def with_rates(step: AnyStep, *rates: float) -> AnyStep:
     """Set the learning rates: of the generator and, where there is one, the discriminator."""
-    for optimizer, rate in zip(objective.optimizers, rates, strict=True):
+    for optimizer, rate in zip(step.optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
-    return objective
+    return step
 
 
 def gradients(network: nn.Module) -> dict[str, Tensor]:
@@ -116,85 +103,85 @@ def differs(network: nn.Module, before: dict[str, Tensor]) -> list[str]:
 
 class TestPretraining:
     def test_loss_is_the_mean_squared_error_in_the_generators_range(self, batch: Batch) -> None:
-        objective = pretraining()
-        sr = deepcopy(objective.generator).train()(from_pixels(batch[0]))
+        step = pretraining()
+        sr = deepcopy(step.generator).train()(from_pixels(batch[0]))
         expected = ((sr - (batch[1] / 127.5 - 1.0)) ** 2).mean()
 
-        torch.testing.assert_close(objective.step(*batch)["loss"], expected.detach())
+        torch.testing.assert_close(step.update(*batch)["loss"], expected.detach())
 
     def test_overfits_one_batch(self, batch: Batch) -> None:
-        objective = with_rates(PretrainObjective(tiny_generator(channels=16), FP32), 1e-2)
-        first = float(objective.step(*batch)["loss"])
+        step = with_rates(PretrainStep(tiny_generator(channels=16), FP32), 1e-2)
+        first = float(step.update(*batch)["loss"])
         for _ in range(120):
-            last = float(objective.step(*batch)["loss"])
+            last = float(step.update(*batch)["loss"])
 
         assert last < first / 25
 
     def test_every_parameter_learns(self, batch: Batch) -> None:
-        objective = pretraining()
-        before = parameters(objective.generator)
-        objective.step(*batch)
+        step = pretraining()
+        before = parameters(step.generator)
+        step.update(*batch)
 
-        assert differs(objective.generator, before) == list(before)
+        assert differs(step.generator, before) == list(before)
 
     def test_result_is_the_generator(self) -> None:
-        objective = pretraining()
+        step = pretraining()
 
-        assert objective.result is objective.generator
+        assert step.result is step.generator
 
-    def test_step_trains_even_after_a_validation(self, batch: Batch) -> None:
-        objective = pretraining()
-        objective.result.eval()
-        statistics = copied(dict(objective.generator.named_buffers()))
-        objective.step(*batch)
+    def test_update_trains_even_after_a_validation(self, batch: Batch) -> None:
+        step = pretraining()
+        step.result.eval()
+        statistics = copied(dict(step.generator.named_buffers()))
+        step.update(*batch)
 
-        for name, value in objective.generator.named_buffers():
+        for name, value in step.generator.named_buffers():
             assert not torch.equal(value, statistics[name]), name
 
     def test_minimises_the_crops_psnr_where_asked(self, batch: Batch) -> None:
-        objective = PretrainObjective(tiny_generator(), FP32, loss="psnr")
+        step = PretrainStep(tiny_generator(), FP32, loss="psnr")
         lr, hr = batch
         with torch.no_grad():
-            sr = objective.generator.train()(from_pixels(lr))
+            sr = step.generator.train()(from_pixels(lr))
         expected = negative_psnr(sr, targets_from_pixels(hr))
-        assert torch.equal(objective.step(lr, hr)["loss"], expected)
+        assert torch.equal(step.update(lr, hr)["loss"], expected)
 
 
 class TestGeneratorsGradient:
     def test_is_of_the_content_alone_without_adversarial_weight(self, batch: Batch) -> None:
         content = vgg()
-        objective = adversarial(content=content, weight=0.0)
-        generator = deepcopy(objective.generator)
+        step = adversarial(content=content, adversarial_weight=0.0)
+        generator = deepcopy(step.generator)
         target = content(targets_from_pixels(batch[1]))
         loss = mse_loss(content(generator(from_pixels(batch[0]))), target)
-        losses = objective.step(*batch)
+        losses = step.update(*batch)
 
-        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        assert_gradients(gradients(step.generator), gradients_of(generator, loss))
         torch.testing.assert_close(losses["content_loss"], loss.detach(), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(losses["loss"], losses["content_loss"])
 
     def test_is_of_the_discriminator_alone_without_content(self, batch: Batch) -> None:
-        objective = with_rates(adversarial(content=vgg(0.0), weight=0.5), 1e-3, 0.0)
-        generator, discriminator = deepcopy(objective.generator), deepcopy(objective.discriminator)
+        step = with_rates(adversarial(content=vgg(0.0), adversarial_weight=0.5), 1e-3, 0.0)
+        generator, discriminator = deepcopy(step.generator), deepcopy(step.discriminator)
         logits = discriminator(generator(from_pixels(batch[0])))
         loss = 0.5 * binary_cross_entropy_with_logits(logits, torch.ones(4, 1))
-        losses = objective.step(*batch)
+        losses = step.update(*batch)
 
-        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        assert_gradients(gradients(step.generator), gradients_of(generator, loss))
         assert losses["content_loss"] == 0.0
         torch.testing.assert_close(losses["adversarial_loss"] * 0.5, loss.detach())
 
     def test_is_of_the_pixels_with_mse_content(self, batch: Batch) -> None:
-        objective = adversarial(content=None, weight=0.0)
-        generator = deepcopy(objective.generator)
+        step = adversarial(content=None, adversarial_weight=0.0)
+        generator = deepcopy(step.generator)
         loss = mse_loss(generator(from_pixels(batch[0])), targets_from_pixels(batch[1]))
-        losses = objective.step(*batch)
+        losses = step.update(*batch)
 
-        assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+        assert_gradients(gradients(step.generator), gradients_of(generator, loss))
         torch.testing.assert_close(losses["content_loss"], loss.detach())
 
     def test_comes_from_the_weighted_sum(self, batch: Batch) -> None:
-        losses = adversarial(content=vgg(), weight=0.25).step(*batch)
+        losses = adversarial(content=vgg(), adversarial_weight=0.25).update(*batch)
 
         assert losses["content_loss"] > 0.0
         assert losses["adversarial_loss"] > 0.0
@@ -204,61 +191,61 @@ class TestGeneratorsGradient:
     def test_stays_out_of_the_content_network(self, batch: Batch) -> None:
         content = vgg()
         before = copied(content.state_dict())
-        objective = adversarial(content=content)
-        objective.step(*batch)
+        step = adversarial(content=content)
+        step.update(*batch)
 
         assert gradients(content) == {}
         assert_equal(content.state_dict(), before)
 
 
 class TestDiscriminator:
-    def test_keeps_no_gradient_of_the_generators_step(self, batch: Batch) -> None:
-        objective = adversarial(weight=10.0)
-        generator, discriminator = deepcopy(objective.generator), deepcopy(objective.discriminator)
+    def test_keeps_no_gradient_of_the_generators_update(self, batch: Batch) -> None:
+        step = adversarial(adversarial_weight=10.0)
+        generator, discriminator = deepcopy(step.generator), deepcopy(step.discriminator)
         real = discriminator(targets_from_pixels(batch[1]))
         fake = discriminator(generator(from_pixels(batch[0])).detach())
         loss = binary_cross_entropy_with_logits(real, torch.ones(4, 1))
         loss = loss + binary_cross_entropy_with_logits(fake, torch.zeros(4, 1))
-        losses = objective.step(*batch)
+        losses = step.update(*batch)
 
-        assert_gradients(gradients(objective.discriminator), gradients_of(discriminator, loss))
+        assert_gradients(gradients(step.discriminator), gradients_of(discriminator, loss))
         torch.testing.assert_close(losses["discriminator_loss"], loss.detach())
         torch.testing.assert_close(losses["discriminator_on_hr"], real.detach().sigmoid().mean())
         torch.testing.assert_close(losses["discriminator_on_sr"], fake.detach().sigmoid().mean())
 
-    def test_is_not_changed_by_the_generators_step(self, batch: Batch) -> None:
-        objective = with_rates(adversarial(weight=10.0), 1e-2, 0.0)
+    def test_is_not_changed_by_the_generators_update(self, batch: Batch) -> None:
+        step = with_rates(adversarial(adversarial_weight=10.0), 1e-2, 0.0)
         generator, discriminator = (
-            parameters(objective.generator),
-            parameters(objective.discriminator),
+            parameters(step.generator),
+            parameters(step.discriminator),
         )
-        objective.step(*batch)
+        step.update(*batch)
 
-        assert differs(objective.discriminator, discriminator) == []
-        assert differs(objective.generator, generator) == list(generator)
+        assert differs(step.discriminator, discriminator) == []
+        assert differs(step.generator, generator) == list(generator)
 
     def test_does_not_change_the_generator_in_its_step(self, batch: Batch) -> None:
-        objective = with_rates(adversarial(), 0.0, 1e-2)
+        step = with_rates(adversarial(), 0.0, 1e-2)
         generator, discriminator = (
-            parameters(objective.generator),
-            parameters(objective.discriminator),
+            parameters(step.generator),
+            parameters(step.discriminator),
         )
-        objective.step(*batch)
+        step.update(*batch)
 
-        assert differs(objective.generator, generator) == []
-        assert differs(objective.discriminator, discriminator) == list(discriminator)
+        assert differs(step.generator, generator) == []
+        assert differs(step.discriminator, discriminator) == list(discriminator)
 
-    def test_can_still_be_trained_after_the_generators_step(self, batch: Batch) -> None:
-        objective = adversarial()
-        objective.step(*batch)
+    def test_can_still_be_trained_after_the_generators_update(self, batch: Batch) -> None:
+        step = adversarial()
+        step.update(*batch)
 
-        assert all(parameter.requires_grad for parameter in objective.discriminator.parameters())
+        assert all(parameter.requires_grad for parameter in step.discriminator.parameters())
 
     def test_learns_to_tell_sr_from_hr(self, batch: Batch) -> None:
-        objective = with_rates(adversarial(), 0.0, 1e-2)
-        first = objective.step(*batch)
+        step = with_rates(adversarial(), 0.0, 1e-2)
+        first = step.update(*batch)
         for _ in range(50):
-            last = objective.step(*batch)
+            last = step.update(*batch)
 
         assert last["discriminator_loss"] < first["discriminator_loss"] / 4
         assert last["discriminator_on_hr"] > 0.8
@@ -266,42 +253,42 @@ class TestDiscriminator:
 
 
 def test_in_its_head_start_only_the_discriminator_learns(batch: Batch) -> None:
-    objective = adversarial(head_start=2)
-    before = copied(objective.generator.state_dict())
-    learned = {name for name, _ in objective.generator.named_parameters()}
-    for step in range(3):
-        critic = copied(objective.discriminator.state_dict())
-        losses = objective.step(*batch)
+    step = adversarial(discriminator_head_start=2)
+    before = copied(step.generator.state_dict())
+    learned = {name for name, _ in step.generator.named_parameters()}
+    for update in range(3):
+        critic = copied(step.discriminator.state_dict())
+        losses = step.update(*batch)
         assert all(torch.isfinite(loss) for loss in losses.values())
         assert not torch.equal(
-            objective.discriminator.state_dict()["classifier.1.weight"],
+            step.discriminator.state_dict()["classifier.1.weight"],
             critic["classifier.1.weight"],
         )
-        for name, tensor in objective.generator.state_dict().items():
+        for name, tensor in step.generator.state_dict().items():
             if name in learned:
-                assert torch.equal(tensor, before[name]) is (step < 2), (step, name)
+                assert torch.equal(tensor, before[name]) is (update < 2), (update, name)
 
 
 def test_what_is_judged_is_shifted_and_nothing_else(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = adversarial(shift=16, content=vgg())
+    step = adversarial(shift=16, content=vgg())
     seen: list[Tensor] = []
-    judge = objective.discriminator.forward
+    judge = step.discriminator.forward
 
     def note(images: Tensor) -> Tensor:
         seen.append(images.detach())
         logits: Tensor = judge(images)
         return logits
 
-    monkeypatch.setattr(objective.discriminator, "forward", note)
+    monkeypatch.setattr(step.discriminator, "forward", note)
     originals = targets_from_pixels(batch[1])
     offsets = set()
     for _ in range(6):
         seen.clear()
         with torch.no_grad():
-            sr = objective.generator(from_pixels(batch[0]))
-        objective.step(*batch)
+            sr = step.generator(from_pixels(batch[0]))
+        step.update(*batch)
         real, fake, again = seen
         torch.testing.assert_close(again, fake)
         (offset,) = (
@@ -316,9 +303,12 @@ def test_what_is_judged_is_shifted_and_nothing_else(
 
 
 def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
-    plain, shifted = adversarial(weight=0.0), adversarial(weight=0.0, shift=16)
+    plain, shifted = (
+        adversarial(adversarial_weight=0.0),
+        adversarial(adversarial_weight=0.0, shift=16),
+    )
     for _ in range(3):
-        expected, made = plain.step(*batch), shifted.step(*batch)
+        expected, made = plain.update(*batch), shifted.update(*batch)
         torch.testing.assert_close(made["content_loss"], expected["content_loss"])
 
 
@@ -328,13 +318,13 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
 def test_losses_of_pixels_count_where_they_have_a_weight(
     batch: Batch, pixel_weight: float, grid_weight: float
 ) -> None:
-    objective = adversarial(pixel_weight=pixel_weight, grid_weight=grid_weight, shift=16)
+    step = adversarial(pixel_weight=pixel_weight, grid_weight=grid_weight, shift=16)
     with torch.no_grad():
-        sr = deepcopy(objective.generator).train()(from_pixels(batch[0]))
+        sr = deepcopy(step.generator).train()(from_pixels(batch[0]))
     hr = targets_from_pixels(batch[1])
-    expected = adversarial(shift=16).step(*batch)["loss"]
+    expected = adversarial(shift=16).update(*batch)["loss"]
     expected = expected + pixel_weight * l1_loss(sr, hr) + grid_weight * grid_loss(sr, hr, 4)
-    losses = objective.step(*batch)
+    losses = step.update(*batch)
 
     assert ("pixel_loss" in losses, "grid_loss" in losses) == (pixel_weight > 0, grid_weight > 0)
     torch.testing.assert_close(losses["loss"], expected)
@@ -342,35 +332,35 @@ def test_losses_of_pixels_count_where_they_have_a_weight(
 
 def test_content_of_several_feature_maps_is_their_relative_difference(batch: Batch) -> None:
     content = load_trunk("vgg")
-    objective = adversarial(content=content, weight=0.0, discriminator=UNetDiscriminator(2))
-    generator = deepcopy(objective.generator)
+    step = adversarial(content=content, adversarial_weight=0.0, discriminator=UNetDiscriminator(2))
+    generator = deepcopy(step.generator)
     larger = [side.repeat_interleave(2, 2).repeat_interleave(2, 3) for side in batch]
     loss = feature_loss(
         content(generator(from_pixels(larger[0]))), content(targets_from_pixels(larger[1]))
     )
-    losses = objective.step(larger[0], larger[1])
+    losses = step.update(larger[0], larger[1])
 
     assert loss > 0
     torch.testing.assert_close(losses["content_loss"], loss.detach())
-    assert_gradients(gradients(objective.generator), gradients_of(generator, loss))
+    assert_gradients(gradients(step.generator), gradients_of(generator, loss))
 
 
 def test_trains_against_a_discriminator_that_judges_each_pixel(batch: Batch) -> None:
     torch.manual_seed(0)
     judge = UNetDiscriminator(4)
-    objective = with_rates(adversarial(discriminator=judge, weight=0.1), 0.0, 1e-2)
-    first = objective.step(*batch)
+    step = with_rates(adversarial(discriminator=judge, adversarial_weight=0.1), 0.0, 1e-2)
+    first = step.update(*batch)
     for _ in range(50):
-        last = objective.step(*batch)
+        last = step.update(*batch)
 
     assert last["discriminator_loss"] < first["discriminator_loss"] / 2
 
 
-def test_adversarial_step_trains_networks_that_come_in_evaluation(batch: Batch) -> None:
-    objective = adversarial()
-    networks = (objective.generator.eval(), objective.discriminator.eval())
+def test_adversarial_update_trains_networks_that_come_in_evaluation(batch: Batch) -> None:
+    step = adversarial()
+    networks = (step.generator.eval(), step.discriminator.eval())
     before = [copied(dict(network.named_buffers())) for network in networks]
-    objective.step(*batch)
+    step.update(*batch)
 
     for network, statistics in zip(networks, before, strict=True):
         for name, value in network.named_buffers():
@@ -381,31 +371,31 @@ class TestMovingAverage:
     NAMES = ("tail.weight", "body.0.body.1.running_mean", "body.0.body.1.running_var")
 
     def test_is_the_result_and_not_the_generator(self, batch: Batch) -> None:
-        objective = adversarial(decay=0.9)
+        step = adversarial(ema_decay=0.9)
         for _ in range(2):
-            objective.step(*batch)
+            step.update(*batch)
 
-        assert objective.result is not objective.generator
-        result, generator = objective.result.state_dict(), objective.generator.state_dict()
+        assert step.result is not step.generator
+        result, generator = step.result.state_dict(), step.generator.state_dict()
         for name in self.NAMES:
             assert not torch.equal(result[name], generator[name]), name
 
     def test_follows_the_formula(self, batch: Batch) -> None:
-        objective = adversarial(decay=0.9)
-        objective.step(*batch)
-        expected = copied(objective.result.state_dict())
+        step = adversarial(ema_decay=0.9)
+        step.update(*batch)
+        expected = copied(step.result.state_dict())
         for _ in range(3):
-            objective.step(*batch)
-            latest = objective.generator.state_dict()
+            step.update(*batch)
+            latest = step.generator.state_dict()
             for name in self.NAMES:
                 expected[name] = 0.9 * expected[name] + 0.1 * latest[name]
-                torch.testing.assert_close(objective.result.state_dict()[name], expected[name])
+                torch.testing.assert_close(step.result.state_dict()[name], expected[name])
 
     def test_without_decay_is_the_generator(self, batch: Batch) -> None:
-        objective = adversarial(decay=0.0)
+        step = adversarial(ema_decay=0.0)
         for _ in range(3):
-            objective.step(*batch)
-            assert_equal(objective.result.state_dict(), objective.generator.state_dict())
+            step.update(*batch)
+            assert_equal(step.result.state_dict(), step.generator.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -413,25 +403,25 @@ class TestMovingAverage:
     [
         pretraining,
         adversarial,
-        lambda seed: adversarial(seed, content=vgg(), shift=16, head_start=4),
+        lambda seed: adversarial(seed, content=vgg(), shift=16, discriminator_head_start=4),
         lambda seed: adversarial(seed, discriminator=UNetDiscriminator(4), pixel_weight=1.0),
     ],
     ids=["pretrain", "mse", "vgg22", "unet"],
 )
-def test_state_continues_bit_for_bit(build: Callable[[int], Objective], batch: Batch) -> None:
-    objective, other = build(0), build(1)
+def test_state_continues_bit_for_bit(build: Callable[[int], TrainingStep], batch: Batch) -> None:
+    step, other = build(0), build(1)
     for _ in range(3):
-        objective.step(*batch)
+        step.update(*batch)
     stored = io.BytesIO()
-    torch.save(objective.state(), stored)
+    torch.save(step.state_dict(), stored)
     stored.seek(0)
-    other.restore(torch.load(stored, weights_only=True))
+    other.load_state_dict(torch.load(stored, weights_only=True))
     for _ in range(3):
-        expected, actual = objective.step(*batch), other.step(*batch)
+        expected, actual = step.update(*batch), other.update(*batch)
         assert_equal(actual, expected)
 
-    assert_equal(other.state(), objective.state())
-    assert_equal(other.result.state_dict(), objective.result.state_dict())
+    assert_equal(other.state_dict(), step.state_dict())
+    assert_equal(other.result.state_dict(), step.result.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -445,8 +435,8 @@ def test_state_continues_bit_for_bit(build: Callable[[int], Objective], batch: B
 def test_bfloat16_gives_finite_float32_losses(
     build: Callable[[Compute], Any], batch: Batch
 ) -> None:
-    objective, exact = build(Compute(CPU, bf16=True)), build(FP32)
-    rough_losses, exact_losses = objective.step(*batch), exact.step(*batch)
+    step, exact = build(Compute(CPU, bf16=True)), build(FP32)
+    rough_losses, exact_losses = step.update(*batch), exact.update(*batch)
 
     for name, loss in rough_losses.items():
         assert loss.dtype == torch.float32, name
@@ -454,5 +444,5 @@ def test_bfloat16_gives_finite_float32_losses(
         assert not loss.requires_grad, name
         assert loss == pytest.approx(float(exact_losses[name]), rel=0.1, abs=0.02), name
     assert rough_losses["loss"] != exact_losses["loss"]  # it was indeed computed more coarsely
-    for parameter in objective.generator.parameters():
+    for parameter in step.generator.parameters():
         assert parameter.dtype == torch.float32

@@ -12,77 +12,27 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from tiny_training import assert_equal, smooth_images, tiny_generator, vgg22_weights, write_pairs
+from tiny_training import (
+    assert_equal,
+    gan_parameters,
+    pretrain_parameters,
+    smooth_images,
+    tiny_generator,
+    training_parameters,
+    vgg22_weights,
+    write_pairs,
+)
 
 from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
 from deepdepixelate.models.perceptual import DEFAULT_FEATURE_SCALE
 from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights
-from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
+from deepdepixelate.parameters import PretrainParameters
 from deepdepixelate.training.crops import CropSampler
+from deepdepixelate.training.distributed import Ranks
 from deepdepixelate.training.interruption import InterruptionError
-from deepdepixelate.training.ranks import Ranks
-from deepdepixelate.training.runs import content_network, pretrain, train_gan
-from deepdepixelate.training.stage import TrainingData
-
-SCHEDULE: dict[str, Any] = {
-    "updates": 4,
-    "batch_size": 2,
-    "crop_size": 16,
-    "learning_rate": {"initial": 1e-3, "schedule": "cosine"},
-    "validate_every": 2,
-    "validation_images": 2,
-    "checkpoint_every": 2,
-    "batch_norm": "learned",
-    "restart": False,
-}
-
-
-def training(**changes: Any) -> TrainingParameters:
-    values = {
-        "seed": 0,
-        "device": "cpu",
-        "precision": "fp32",
-        "log_every": 2,
-        "batch_norm_updates": 1,
-        "checkpoints_kept": 2,
-        "deterministic": False,
-        "compile": "auto",
-        "devices": 1,
-        "hosts": 1,
-        "rendezvous": None,
-        "max_restarts": 0,
-        "sync_batch_norm": True,
-    }
-    return TrainingParameters.model_validate(values | changes)
-
-
-def for_pretrain(**changes: Any) -> PretrainParameters:
-    values = {
-        **SCHEDULE,
-        "generator": {"blocks": 1, "channels": 4},
-        "loss": "mse",
-        "start_from": None,
-    }
-    return PretrainParameters.model_validate(values | changes)
-
-
-def for_gan(**changes: Any) -> TrainGanParameters:
-    values = {
-        **SCHEDULE,
-        "discriminator": {"kind": "paper", "channels": 2, "dense": 4},
-        "content": "mse",
-        "vgg_weights": None,
-        "vgg_feature_scale": None,
-        "adversarial_weight": 1e-3,
-        "ema_decay": 0.5,
-        "discriminator_head_start": 0,
-        "shift": 0,
-        "grid_weight": 0,
-        "pixel_weight": 0,
-    }
-    return TrainGanParameters.model_validate(values | changes)
+from deepdepixelate.training.stages import TrainingData, content_network, pretrain, train_gan
 
 
 class Journal:
@@ -97,7 +47,7 @@ class Journal:
 
 @dataclass
 class Place:
-    """Data, and folders for checkpoints that know nothing of each other."""
+    """Data, and folders for unrelated checkpoints."""
 
     root: Path
     data: TrainingData
@@ -134,7 +84,9 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 class TestPretrain:
     def test_gives_weights_of_a_working_generator(self, place: Place) -> None:
-        weights, history = pretrain(place.data, for_pretrain(), training(), Journal())
+        weights, history = pretrain(
+            place.data, pretrain_parameters(), training_parameters(), Journal()
+        )
         save_weights(place.root / "srresnet.safetensors", weights)
         generator = build_generator(load_weights(place.root / "srresnet.safetensors"))
 
@@ -146,7 +98,9 @@ class TestPretrain:
         assert all(row.keys() >= {"loss", "val.psnr_y", "val.ssim_y"} for row in history)
 
     def test_provenance_holds_what_decided_the_weights(self, place: Place) -> None:
-        weights, _ = pretrain(place.data, for_pretrain(), training(seed=3), Journal())
+        weights, _ = pretrain(
+            place.data, pretrain_parameters(), training_parameters(seed=3), Journal()
+        )
         fingerprint = weights.provenance["fingerprint"]
 
         assert fingerprint["stage"] == "pretrain"
@@ -161,28 +115,34 @@ class TestPretrain:
         self, place: Place
     ) -> None:
         torch.manual_seed(1)
-        first, _ = pretrain(place.fresh(), for_pretrain(), training(), Journal())
+        first, _ = pretrain(place.fresh(), pretrain_parameters(), training_parameters(), Journal())
         torch.manual_seed(2)
-        second, _ = pretrain(place.fresh(), for_pretrain(), training(), Journal())
+        second, _ = pretrain(place.fresh(), pretrain_parameters(), training_parameters(), Journal())
 
         assert_equal(second.tensors, first.tensors)
         assert second.digest == first.digest
 
     def test_different_seeds_give_different_weights(self, place: Place) -> None:
-        first, _ = pretrain(place.data, for_pretrain(), training(seed=0), Journal())
-        second, _ = pretrain(place.data, for_pretrain(), training(seed=1), Journal())
+        first, _ = pretrain(
+            place.data, pretrain_parameters(), training_parameters(seed=0), Journal()
+        )
+        second, _ = pretrain(
+            place.data, pretrain_parameters(), training_parameters(seed=1), Journal()
+        )
 
         assert first.digest != second.digest
 
     def test_leaves_the_random_state_of_the_process(self, place: Place) -> None:
         before = torch.get_rng_state()
-        pretrain(place.data, for_pretrain(), training(), Journal())
+        pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
 
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_crop_that_does_not_fit_is_refused(self, place: Place) -> None:
         with pytest.raises(UserError, match="crop_size must be a multiple"):
-            pretrain(place.data, for_pretrain(crop_size=64), training(), Journal())
+            pretrain(
+                place.data, pretrain_parameters(crop_size=64), training_parameters(), Journal()
+            )
 
     @pytest.mark.parametrize("kind", ["hr", "lr"])
     @pytest.mark.parametrize("split", ["train", "val"])
@@ -193,16 +153,18 @@ class TestPretrain:
         shard.write_bytes(content)
         journal = Journal()
         with pytest.raises(UserError, match=r"shard-00000\.npy is damaged"):
-            pretrain(place.data, for_pretrain(), training(), journal)
+            pretrain(place.data, pretrain_parameters(), training_parameters(), journal)
         assert journal.updates == []
 
 
 class TestSecondRun:
     def test_of_the_same_training_gives_the_same_and_trains_nothing(self, place: Place) -> None:
-        first, history = pretrain(place.data, for_pretrain(), training(), Journal())
+        first, history = pretrain(
+            place.data, pretrain_parameters(), training_parameters(), Journal()
+        )
         before = files(place.data.checkpoints)
         journal = Journal()
-        second, again = pretrain(place.data, for_pretrain(), training(), journal)
+        second, again = pretrain(place.data, pretrain_parameters(), training_parameters(), journal)
 
         assert journal.updates == []
         assert again == history
@@ -210,10 +172,12 @@ class TestSecondRun:
         assert second.provenance == first.provenance
         assert files(place.data.checkpoints) == before
 
-    def test_with_restart_begins_anew(self, place: Place) -> None:
-        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+    def test_with_restart_starts_from_scratch(self, place: Place) -> None:
+        first, _ = pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
         journal = Journal()
-        second, history = pretrain(place.data, for_pretrain(restart=True), training(), journal)
+        second, history = pretrain(
+            place.data, pretrain_parameters(restart=True), training_parameters(), journal
+        )
 
         assert journal.updates == [2, 4]
         assert [row["update"] for row in history] == [2, 4]
@@ -235,11 +199,14 @@ class TestSecondRun:
     def test_with_changed_settings_leaves_the_earlier_checkpoints(
         self, place: Place, settings: dict[str, Any], shared: dict[str, Any]
     ) -> None:
-        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+        first, _ = pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
         before = files(place.data.checkpoints)
         journal = Journal()
         second, _ = pretrain(
-            place.data, for_pretrain(**settings, restart=True), training(**shared), journal
+            place.data,
+            pretrain_parameters(**settings, restart=True),
+            training_parameters(**shared),
+            journal,
         )
         after = files(place.data.checkpoints)
 
@@ -249,12 +216,12 @@ class TestSecondRun:
         assert len(list(place.data.checkpoints.iterdir())) == 2
 
     def test_with_other_data_leaves_the_earlier_checkpoints(self, place: Place) -> None:
-        pretrain(place.data, for_pretrain(), training(), Journal())
+        pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
         before = files(place.data.checkpoints)
         other = write_pairs(place.root / "other", smooth_images(6, seed=9))
         journal = Journal()
         changed = TrainingData(other, place.data.val, place.data.checkpoints)
-        pretrain(changed, for_pretrain(), training(), journal)
+        pretrain(changed, pretrain_parameters(), training_parameters(), journal)
         after = files(place.data.checkpoints)
 
         assert journal.updates == [2, 4]
@@ -262,23 +229,28 @@ class TestSecondRun:
         assert len(list(place.data.checkpoints.iterdir())) == 2
 
     def test_with_other_watching_continues(self, place: Place) -> None:
-        pretrain(place.data, for_pretrain(), training(), Journal())
+        pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
         journal = Journal()
         watching = {"validate_every": 1, "validation_images": 1, "checkpoint_every": 1}
-        pretrain(place.data, for_pretrain(**watching), training(log_every=1), journal)
+        pretrain(
+            place.data, pretrain_parameters(**watching), training_parameters(log_every=1), journal
+        )
 
         assert journal.updates == []
 
 
 class TestStartFrom:
-    def test_goes_on_from_weights_in_a_file(
+    def test_starts_from_weights_in_a_file(
         self, place: Place, pretrained: Weights, tmp_path: Path
     ) -> None:
         path = tmp_path / "earlier.safetensors"
         save_weights(path, pretrained)
         still = {"updates": 1, "learning_rate": {"initial": 1e-12, "schedule": "constant"}}
         weights, _ = pretrain(
-            place.fresh(), for_pretrain(start_from=str(path), **still), training(), Journal()
+            place.fresh(),
+            pretrain_parameters(start_from=str(path), **still),
+            training_parameters(),
+            Journal(),
         )
         for name, tensor in pretrained.tensors.items():
             if name.endswith(("weight", "bias")):
@@ -291,11 +263,17 @@ class TestStartFrom:
         path = tmp_path / "earlier.safetensors"
         save_weights(path, pretrained)
         first, _ = pretrain(
-            place.fresh(), for_pretrain(start_from=str(path)), training(), Journal()
+            place.fresh(),
+            pretrain_parameters(start_from=str(path)),
+            training_parameters(),
+            Journal(),
         )
         save_weights(path, first)
         second, _ = pretrain(
-            place.fresh(), for_pretrain(start_from=str(path)), training(), Journal()
+            place.fresh(),
+            pretrain_parameters(start_from=str(path)),
+            training_parameters(),
+            Journal(),
         )
         assert second.digest != first.digest
 
@@ -304,13 +282,18 @@ class TestStartFrom:
     ) -> None:
         path = tmp_path / "earlier.safetensors"
         save_weights(path, pretrained)
-        wrong = for_pretrain(start_from=str(path), generator={"blocks": 2, "channels": 4})
-        with pytest.raises(UserError, match="1 blocks of 4 channels for 4x; the training asks for"):
-            pretrain(place.fresh(), wrong, training(), Journal())
+        wrong = pretrain_parameters(start_from=str(path), generator={"blocks": 2, "channels": 4})
+        with pytest.raises(UserError, match="1 blocks of 4 channels for 4x; the parameters"):
+            pretrain(place.fresh(), wrong, training_parameters(), Journal())
 
     def test_missing_weights_are_refused(self, place: Place) -> None:
         with pytest.raises(UserError, match="there is no model nowhere"):
-            pretrain(place.fresh(), for_pretrain(start_from="nowhere"), training(), Journal())
+            pretrain(
+                place.fresh(),
+                pretrain_parameters(start_from="nowhere"),
+                training_parameters(),
+                Journal(),
+            )
 
 
 class TestTrainGan:
@@ -318,9 +301,9 @@ class TestTrainGan:
     def test_gives_generator_and_discriminator(
         self, place: Place, pretrained: Weights, kind: str
     ) -> None:
-        settings = for_gan(discriminator={"kind": kind, "channels": 2, "dense": 4})
+        settings = gan_parameters(discriminator={"kind": kind, "channels": 2, "dense": 4})
         generator, discriminator, history = train_gan(
-            place.data, pretrained, settings, training(), Journal()
+            place.data, pretrained, settings, training_parameters(), Journal()
         )
 
         assert generator.kind == "generator"
@@ -338,10 +321,12 @@ class TestTrainGan:
     def test_trains_on_the_features_of_shift_tolerant_lpips(
         self, place: Place, pretrained: Weights
     ) -> None:
-        settings = for_gan(
+        settings = gan_parameters(
             updates=2, crop_size=32, content="st_lpips", pixel_weight=1.0, grid_weight=0.3
         )
-        generator, _, history = train_gan(place.data, pretrained, settings, training(), Journal())
+        generator, _, history = train_gan(
+            place.data, pretrained, settings, training_parameters(), Journal()
+        )
 
         row = history[-1]
         assert row["content_loss"] > 0
@@ -355,13 +340,13 @@ class TestTrainGan:
 
     def test_crops_too_small_for_the_features_are_refused(self) -> None:
         with pytest.raises(ValidationError, match="crop_size"):
-            for_gan(crop_size=16, content="st_lpips")
+            gan_parameters(crop_size=16, content="st_lpips")
 
     def test_provenance_holds_what_decided_the_weights(
         self, place: Place, pretrained: Weights
     ) -> None:
         generator, discriminator, _ = train_gan(
-            place.data, pretrained, for_gan(), training(), Journal()
+            place.data, pretrained, gan_parameters(), training_parameters(), Journal()
         )
         fingerprint = generator.provenance["fingerprint"]
 
@@ -372,7 +357,9 @@ class TestTrainGan:
 
     def test_starts_from_the_pretrained_weights(self, place: Place, pretrained: Weights) -> None:
         still = {"learning_rate": {"initial": 1e-12, "schedule": "constant"}}
-        generator, _, _ = train_gan(place.data, pretrained, for_gan(**still), training(), Journal())
+        generator, _, _ = train_gan(
+            place.data, pretrained, gan_parameters(**still), training_parameters(), Journal()
+        )
 
         for name in ("head.0.weight", "body.0.body.0.weight", "tail.weight"):
             torch.testing.assert_close(
@@ -383,14 +370,18 @@ class TestTrainGan:
         self, place: Place, pretrained: Weights
     ) -> None:
         before = pretrained.digest
-        train_gan(place.data, pretrained, for_gan(), training(), Journal())
+        train_gan(place.data, pretrained, gan_parameters(), training_parameters(), Journal())
 
         assert pretrained.digest == before
 
     def test_with_vgg22_content(self, place: Place, pretrained: Weights, vgg_file: Path) -> None:
-        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
-        with_vgg, _, history = train_gan(place.fresh(), pretrained, settings, training(), Journal())
-        with_mse, _, _ = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+        settings = gan_parameters(content="vgg22", vgg_weights=vgg_file)
+        with_vgg, _, history = train_gan(
+            place.fresh(), pretrained, settings, training_parameters(), Journal()
+        )
+        with_mse, _, _ = train_gan(
+            place.fresh(), pretrained, gan_parameters(), training_parameters(), Journal()
+        )
 
         assert history[-1]["content_loss"] > 0.0
         assert with_vgg.digest != with_mse.digest
@@ -399,11 +390,11 @@ class TestTrainGan:
     def test_other_vgg_weights_are_another_training(
         self, place: Place, pretrained: Weights, vgg_file: Path
     ) -> None:
-        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
-        first, _, _ = train_gan(place.data, pretrained, settings, training(), Journal())
+        settings = gan_parameters(content="vgg22", vgg_weights=vgg_file)
+        first, _, _ = train_gan(place.data, pretrained, settings, training_parameters(), Journal())
         save_file(vgg22_weights(seed=1), vgg_file)
         journal = Journal()
-        second, _, _ = train_gan(place.data, pretrained, settings, training(), journal)
+        second, _, _ = train_gan(place.data, pretrained, settings, training_parameters(), journal)
 
         assert journal.updates == [2, 4]
         assert second.digest != first.digest
@@ -411,12 +402,12 @@ class TestTrainGan:
     def test_the_same_vgg_weights_elsewhere_are_the_same_training(
         self, place: Place, pretrained: Weights, vgg_file: Path
     ) -> None:
-        settings = for_gan(content="vgg22", vgg_weights=vgg_file)
-        train_gan(place.data, pretrained, settings, training(), Journal())
+        settings = gan_parameters(content="vgg22", vgg_weights=vgg_file)
+        train_gan(place.data, pretrained, settings, training_parameters(), Journal())
         moved = vgg_file.rename(vgg_file.with_name("moved.safetensors"))
         journal = Journal()
-        settings = for_gan(content="vgg22", vgg_weights=moved)
-        weights, _, _ = train_gan(place.data, pretrained, settings, training(), journal)
+        settings = gan_parameters(content="vgg22", vgg_weights=moved)
+        weights, _, _ = train_gan(place.data, pretrained, settings, training_parameters(), journal)
 
         assert journal.updates == []
         assert str(moved) not in str(weights.provenance)
@@ -424,20 +415,22 @@ class TestTrainGan:
     def test_other_pretrained_weights_are_another_training(
         self, place: Place, pretrained: Weights
     ) -> None:
-        train_gan(place.data, pretrained, for_gan(), training(), Journal())
+        train_gan(place.data, pretrained, gan_parameters(), training_parameters(), Journal())
         other = tiny_generator(seed=5, channels=4)
         changed = Weights("generator", other.architecture.model_dump(), other.state_dict(), {})
         journal = Journal()
-        train_gan(place.data, changed, for_gan(), training(), journal)
+        train_gan(place.data, changed, gan_parameters(), training_parameters(), journal)
 
         assert journal.updates == [2, 4]
 
     def test_second_run_gives_the_same_and_trains_nothing(
         self, place: Place, pretrained: Weights
     ) -> None:
-        first = train_gan(place.data, pretrained, for_gan(), training(), Journal())
+        first = train_gan(
+            place.data, pretrained, gan_parameters(), training_parameters(), Journal()
+        )
         journal = Journal()
-        second = train_gan(place.data, pretrained, for_gan(), training(), journal)
+        second = train_gan(place.data, pretrained, gan_parameters(), training_parameters(), journal)
 
         assert journal.updates == []
         assert second[0].digest == first[0].digest
@@ -446,9 +439,13 @@ class TestTrainGan:
 
     def test_equal_seeds_give_equal_weights(self, place: Place, pretrained: Weights) -> None:
         torch.manual_seed(1)
-        first = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+        first = train_gan(
+            place.fresh(), pretrained, gan_parameters(), training_parameters(), Journal()
+        )
         torch.manual_seed(2)
-        second = train_gan(place.fresh(), pretrained, for_gan(), training(), Journal())
+        second = train_gan(
+            place.fresh(), pretrained, gan_parameters(), training_parameters(), Journal()
+        )
 
         assert_equal(second[0].tensors, first[0].tensors)
         assert_equal(second[1].tensors, first[1].tensors)
@@ -456,8 +453,12 @@ class TestTrainGan:
     def test_different_seeds_give_different_weights(
         self, place: Place, pretrained: Weights
     ) -> None:
-        first = train_gan(place.data, pretrained, for_gan(), training(seed=0), Journal())
-        second = train_gan(place.data, pretrained, for_gan(), training(seed=1), Journal())
+        first = train_gan(
+            place.data, pretrained, gan_parameters(), training_parameters(seed=0), Journal()
+        )
+        second = train_gan(
+            place.data, pretrained, gan_parameters(), training_parameters(seed=1), Journal()
+        )
 
         assert first[0].digest != second[0].digest
         assert first[1].digest != second[1].digest
@@ -466,9 +467,9 @@ class TestTrainGan:
     def test_leaves_the_random_state_of_the_process(
         self, place: Place, pretrained: Weights, vgg_file: Path, content: str
     ) -> None:
-        settings = for_gan(content=content, vgg_weights=vgg_file)
+        settings = gan_parameters(content=content, vgg_weights=vgg_file)
         before = torch.get_rng_state()
-        train_gan(place.data, pretrained, settings, training(), Journal())
+        train_gan(place.data, pretrained, settings, training_parameters(), Journal())
 
         assert torch.equal(torch.get_rng_state(), before)
 
@@ -478,26 +479,26 @@ class TestTrainGan:
             "generator", generator.architecture.model_dump(), generator.state_dict(), {}
         )
         with pytest.raises(UserError, match="scale"):
-            train_gan(place.data, weights, for_gan(), training(), Journal())
+            train_gan(place.data, weights, gan_parameters(), training_parameters(), Journal())
 
     def test_missing_vgg_weights_are_refused(
         self, place: Place, pretrained: Weights, tmp_path: Path
     ) -> None:
-        settings = for_gan(content="vgg22", vgg_weights=tmp_path / "gone.pth")
+        settings = gan_parameters(content="vgg22", vgg_weights=tmp_path / "gone.pth")
         with pytest.raises(UserError, match=r"gone\.pth are not there"):
-            train_gan(place.data, pretrained, settings, training(), Journal())
+            train_gan(place.data, pretrained, settings, training_parameters(), Journal())
 
 
 class TestContentNetwork:
     def test_mse_needs_none(self) -> None:
-        assert content_network(for_gan()) is None
+        assert content_network(gan_parameters()) is None
 
     @pytest.mark.parametrize(("asked", "given"), [(None, 1.0), (0.25, 0.25)])
     def test_scale_is_the_settings_or_the_default(
         self, vgg_file: Path, asked: float | None, given: float
     ) -> None:
         network = content_network(
-            for_gan(content="vgg22", vgg_weights=vgg_file, vgg_feature_scale=asked)
+            gan_parameters(content="vgg22", vgg_weights=vgg_file, vgg_feature_scale=asked)
         )
 
         assert network is not None
@@ -516,13 +517,13 @@ def forget_the_format(checkpoints: Path) -> Path:
     return folder.rename(folder.with_name(hashlib.sha256(content.encode()).hexdigest()[:12]))
 
 
-class TestGoesOnFrom:
+class TestResumes:
     def test_a_training_in_the_first_format(self, place: Place) -> None:
-        first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+        first, _ = pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
         folder = forget_the_format(place.data.checkpoints)
         (folder / "update-000000004.pt").unlink()
         journal = Journal()
-        second, _ = pretrain(place.data, for_pretrain(), training(), journal)
+        second, _ = pretrain(place.data, pretrain_parameters(), training_parameters(), journal)
 
         assert journal.updates == [4]
         assert_equal(second.tensors, first.tensors)
@@ -534,14 +535,14 @@ class TestGoesOnFrom:
     ) -> None:
         rate = {"learning_rate": {"initial": 1e-3, "schedule": "constant"}}
         expected, _ = pretrain(
-            place.fresh(), for_pretrain(updates=8, **rate), training(), Journal()
+            place.fresh(), pretrain_parameters(updates=8, **rate), training_parameters(), Journal()
         )
-        pretrain(place.data, for_pretrain(**rate), training(), Journal())
+        pretrain(place.data, pretrain_parameters(**rate), training_parameters(), Journal())
         before = files(place.data.checkpoints)
         journal = Journal()
         with caplog.at_level(logging.INFO):
             made, history = pretrain(
-                place.data, for_pretrain(updates=8, **rate), training(), journal
+                place.data, pretrain_parameters(updates=8, **rate), training_parameters(), journal
             )
 
         assert journal.updates == [6, 8]
@@ -549,20 +550,25 @@ class TestGoesOnFrom:
         assert_equal(made.tensors, expected.tensors)
         assert made.provenance["fingerprint"]["settings"]["updates"] == 8
         assert {path: files(place.data.checkpoints)[path] for path in before} == before
-        assert caplog.text.count("begins with what another training did") == 1
+        assert (
+            caplog.text.count(
+                "shares its first updates with another training and resumes it after update 4"
+            )
+            == 1
+        )
 
-    def test_no_shorter_training_where_it_is_to_begin_anew(self, place: Place) -> None:
+    def test_no_shorter_training_if_it_restarts(self, place: Place) -> None:
         rate = {"learning_rate": {"initial": 1e-3, "schedule": "constant"}}
-        pretrain(place.data, for_pretrain(**rate), training(), Journal())
+        pretrain(place.data, pretrain_parameters(**rate), training_parameters(), Journal())
         journal = Journal()
-        settings = for_pretrain(updates=8, restart=True, **rate)
-        pretrain(place.data, settings, training(), journal)
+        settings = pretrain_parameters(updates=8, restart=True, **rate)
+        pretrain(place.data, settings, training_parameters(), journal)
         assert journal.updates == [2, 4, 6, 8]
 
-    def test_a_training_of_as_many_processes_where_each_has_its_own_statistics(
+    def test_a_training_of_as_many_processes_if_each_has_its_own_statistics(
         self, place: Place
     ) -> None:
-        settings, own = for_pretrain(), training(sync_batch_norm=False)
+        settings, own = pretrain_parameters(), training_parameters(sync_batch_norm=False)
         alone, _ = pretrain(place.data, settings, own, Journal())
         assert alone.provenance["fingerprint"]["processes"] is None
         journal = Journal()
@@ -576,7 +582,7 @@ def test_a_finished_training_is_read_without_its_images(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a training in other processes, which have checked and loaded them."""
-    first, _ = pretrain(place.data, for_pretrain(), training(), Journal())
+    first, _ = pretrain(place.data, pretrain_parameters(), training_parameters(), Journal())
     monkeypatch.setattr(ImagePairs, "verify", lambda pairs: pytest.fail("verified again"))
     monkeypatch.setattr(CropSampler, "__init__", lambda *_, **__: pytest.fail("opened again"))
     reader = Ranks(device="cpu", trained_by=2)
@@ -585,7 +591,11 @@ def test_a_finished_training_is_read_without_its_images(
     for ranks, device in ((reader, "auto"), (Ranks(), "cpu")):
         journal = Journal()
         read, _ = pretrain(
-            place.data, for_pretrain(), training(device=device), journal, ranks=ranks
+            place.data,
+            pretrain_parameters(),
+            training_parameters(device=device),
+            journal,
+            ranks=ranks,
         )
         assert_equal(read.tensors, first.tensors)
         assert journal.updates == []
@@ -593,12 +603,12 @@ def test_a_finished_training_is_read_without_its_images(
 
 def test_after_a_restart_was_interrupted_the_message_says_what_works(place: Place) -> None:
     def stopped(settings: PretrainParameters) -> str:
-        asked = Ranks(stopping=lambda: nullcontext(lambda: signal.SIGTERM))
+        signalled = Ranks(stop_signals=lambda: nullcontext(lambda: signal.SIGTERM))
         with pytest.raises(InterruptionError) as caught:
-            pretrain(place.data, settings, training(), Journal(), ranks=asked)
+            pretrain(place.data, settings, training_parameters(), Journal(), ranks=signalled)
         return str(caught.value)
 
-    assert "Run the same command again: it goes on from update 1" in stopped(for_pretrain())
-    message = stopped(for_pretrain(restart=True))
-    assert "without pretrain.restart=true, which begins anew: it goes on from update 1" in message
-    assert "after update 2 of 4" in stopped(for_pretrain())
+    assert "Run the same command again to resume from update 1" in stopped(pretrain_parameters())
+    message = stopped(pretrain_parameters(restart=True))
+    assert "without pretrain.restart=true, which starts from scratch, to resume" in message
+    assert "after update 2 of 4" in stopped(pretrain_parameters())

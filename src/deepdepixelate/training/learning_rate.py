@@ -2,20 +2,18 @@
 
 import math
 
-import torch
-
 from deepdepixelate.parameters import LearningRate
 
 
 def learning_rate_at(update: int, updates: int, rate: LearningRate, begin: int = 0) -> float:
-    """The learning rate of an update, counted from 0, out of ``updates``.
+    """The learning rate of one update.
 
     Args:
-        update: which one.
+        update: counted from 0.
         updates: of the whole training, which the schedule spans.
         rate: the schedule.
-        begin: the first update of the network whose rate it is; its warm-up begins there, and
-            before it the rate is 0.
+        begin: the first update in which the network is trained: the rate is 0 before it, and the
+            warm-up starts with it.
     """
     if update < begin:
         return 0.0
@@ -26,9 +24,3 @@ def learning_rate_at(update: int, updates: int, rate: LearningRate, begin: int =
     if rate.schedule == "steps":
         return initial * rate.decay_factor ** sum(progress >= at for at in rate.decay_at)
     return initial
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let an optimizer take its next step at a rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate

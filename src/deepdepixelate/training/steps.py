@@ -1,0 +1,334 @@
+"""One update of each kind of training: SRResNet's on pixels, SRGAN's against a discriminator.
+
+The losses are those of the SRGAN paper (arXiv 1609.04802, section 2.2) and, optionally, those of
+``deepdepixelate.training.losses``. SR and HR images are in [-1, 1].
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
+from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from deepdepixelate.errors import first_line
+from deepdepixelate.models.device import Compute
+from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
+from deepdepixelate.models.perceptual import PerceptualNetwork
+from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
+from deepdepixelate.parameters import TrainGanParameters
+from deepdepixelate.training.distributed import ALONE, Ranks
+from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
+
+logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_TRIAL_UPDATES = 3
+"""A CUDA graph is prepared in a network's first run, recorded in its second, then replayed."""
+
+
+class TrainingStep(ABC):
+    """Networks, their optimizers, and the update that trains them.
+
+    Attributes:
+        optimizers: the generator's first; the trainer sets their learning rates.
+        first_updates: for each optimizer, the first update (from 0) in which it takes a step.
+        result: the generator to validate and to keep.
+    """
+
+    optimizers: tuple[torch.optim.Optimizer, ...]
+    first_updates: tuple[int, ...]
+    result: Generator
+    _saved: tuple[str, ...]
+    """Attributes whose state dicts are saved."""
+
+    def __init__(self, compute: Compute, ranks: Ranks) -> None:
+        self._compute = compute
+        self._ranks = ranks
+        self._networks: list[nn.Module] = []
+        self._compiled: dict[nn.Module, Callable[[Tensor], Any]] = {}
+
+    @abstractmethod
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """One update from uint8 crops (N, 3, h, w) and (N, 3, H, W); its losses, detached."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        return {name: getattr(self, name).state_dict() for name in self._saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a ``state_dict``."""
+        for name in self._saved:
+            getattr(self, name).load_state_dict(state[name])
+
+    def compile(self, lr: Tensor, hr: Tensor) -> bool:
+        """Run the networks through ``torch.compile`` from now on; if that fails, warn and do not.
+
+        A compiler starts when a network is first called, and may then lack a C++ compiler or
+        memory. So each kind of update is tried on a batch before the training, and the state
+        restored.
+
+        Args:
+            lr: a batch of the training's size, as for ``update``.
+            hr: the same crops in HR.
+
+        Returns:
+            Whether the networks are compiled now.
+        """
+        before = deepcopy(self.state_dict())
+        try:
+            self._compiled = {
+                network: torch.compile(network, mode="reduce-overhead", dynamic=False)
+                for network in self._networks
+            }
+            self._try_updates(lr, hr)
+        except Exception as error:  # compilers raise whatever they like
+            logger.warning(
+                "torch.compile does not work here (%s): training without it", first_line(error)
+            )
+            self._compiled = {}
+        self.load_state_dict(before)
+        return bool(self._compiled)
+
+    def _try_updates(self, lr: Tensor, hr: Tensor) -> None:
+        for _ in range(_TRIAL_UPDATES):
+            self.update(lr, hr)
+
+    def _begin_update(self) -> None:
+        """Let CUDA graphs reuse the memory of the update before.
+
+        By default they take the discriminator's backward pass for the end of an update.
+        """
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()
+
+    def _call(self, network: nn.Module, images: Tensor) -> Any:
+        return self._compiled.get(network, network)(images)
+
+    def _place(self, network: Network) -> Network:
+        """Move a network to the device, with channels-last weights."""
+        network.to(self._compute.device)
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
+        self._ranks.synchronise_batch_norms(network)
+        self._networks.append(network)
+        return network
+
+
+class PretrainStep(TrainingStep):
+    """SRResNet's update: the generator on the error of its pixels."""
+
+    first_updates = (0,)
+    _saved = ("generator", "optimizer")
+
+    def __init__(
+        self,
+        generator: Generator,
+        compute: Compute,
+        ranks: Ranks = ALONE,
+        *,
+        loss: Literal["mse", "psnr"] = "mse",
+    ) -> None:
+        """Put the generator on the device.
+
+        Args:
+            generator: new or pretrained.
+            compute: device and precision.
+            ranks: the processes that train together.
+            loss: mse of all pixels, as in the paper; or psnr, see ``negative_psnr``.
+        """
+        super().__init__(compute, ranks)
+        self._loss = mse_loss if loss == "mse" else negative_psnr
+        self.generator = self.result = self._place(generator)
+        self.optimizer = _adam(generator)
+        self.optimizers = (self.optimizer,)
+
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self._begin_update()
+        self.generator.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._compute.autocast():
+            sr = self._call(self.generator, from_pixels(lr))
+        loss = self._loss(sr.float(), targets_from_pixels(hr))
+        loss.backward()
+        self._ranks.average_gradients(self.generator)
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+
+class AdversarialStep(TrainingStep):
+    """SRGAN's update: first the discriminator D, then the generator.
+
+    With logits D(x) and the binary cross-entropy BCE::
+
+        discriminator_loss = BCE(D(hr), 1) + BCE(D(sr), 0)
+        adversarial_loss = BCE(D(sr), 1)
+        loss = content_loss + adversarial_weight * adversarial_loss
+             + pixel_weight * mean |sr - hr| + grid_weight * grid_loss(sr, hr)
+    """
+
+    _saved = (
+        "generator",
+        "discriminator",
+        "average",
+        "generator_optimizer",
+        "discriminator_optimizer",
+    )
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: nn.Module,
+        content: PerceptualNetwork | ShiftTolerantTrunk | None,
+        settings: TrainGanParameters,
+        compute: Compute,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Put the networks on the device.
+
+        Args:
+            generator: usually pretrained.
+            discriminator: for crops of the size that ``update`` gets.
+            content: its features of SR and HR are compared; None compares pixels, by MSE.
+            settings: the factors on the losses, the EMA's decay, head start and shift.
+            compute: device and precision.
+            ranks: the processes that train together.
+        """
+        super().__init__(compute, ranks)
+        self._settings = settings
+        self._updates = 0
+        self.generator = self._place(generator)
+        self.discriminator = self._place(discriminator)
+        self.content = None if content is None else self._place(content)
+        self.generator_optimizer = _adam(generator)
+        self.discriminator_optimizer = _adam(discriminator)
+        self.average = AveragedModel(
+            generator, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True
+        )
+        self.result = cast("Generator", self.average.module)
+        self.optimizers = (self.generator_optimizer, self.discriminator_optimizer)
+        self.first_updates = (settings.discriminator_head_start, 0)
+
+    def update(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        self._begin_update()
+        self.generator.train()
+        self.discriminator.train()
+        trains_generator = self._updates >= self._settings.discriminator_head_start
+        hr = targets_from_pixels(hr)
+        with torch.set_grad_enabled(trains_generator), self._compute.autocast():
+            sr = self._call(self.generator, from_pixels(lr)).float()
+        rolled_hr, rolled_sr = self._roll(hr), self._roll(sr)
+        discriminator_losses = self._update_discriminator(rolled_hr, rolled_sr.detach())
+        with torch.set_grad_enabled(trains_generator):
+            pixel_losses = self._pixel_losses(hr, sr)
+            generator_losses = self._update_generator(rolled_hr, rolled_sr, pixel_losses)
+        self.average.update_parameters(self.generator)
+        self._updates += 1
+        return {**generator_losses, **discriminator_losses}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "steps": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._updates = state["steps"]
+
+    def _try_updates(self, lr: Tensor, hr: Tensor) -> None:
+        for first_update in sorted(set(self.first_updates)):  # with and without the generator
+            self._updates = first_update
+            super()._try_updates(lr, hr)
+
+    def _roll(self, images: Tensor) -> Tensor:
+        """Roll images (N, 3, H, W) by 0 to shift - 1 pixels, drawn for each update.
+
+        Gradients of strided convolutions and of pooling form a grid. If it always has the same
+        position on the generator's sub-pixels, the generator learns it.
+        """
+        shift = self._settings.shift
+        if shift <= 1:
+            return images
+        down, right = np.random.default_rng(self._updates).integers(0, shift, 2).tolist()
+        return images.roll((down, right), (2, 3)).contiguous(memory_format=torch.channels_last)
+
+    def _update_discriminator(self, hr: Tensor, sr: Tensor) -> dict[str, Tensor]:
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        with self._compute.autocast():
+            real = self._call(self.discriminator, hr).float()
+            fake = self._call(self.discriminator, sr).float()
+        loss = _cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)
+        loss.backward()
+        self._ranks.average_gradients(self.discriminator)
+        self.discriminator_optimizer.step()
+        return {
+            "discriminator_loss": loss.detach(),
+            "discriminator_on_hr": real.detach().sigmoid().mean(),
+            "discriminator_on_sr": fake.detach().sigmoid().mean(),
+        }
+
+    def _update_generator(
+        self, hr: Tensor, sr: Tensor, pixel_losses: dict[str, tuple[float, Tensor]]
+    ) -> dict[str, Tensor]:
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        content_loss = self._content_loss(hr, sr)
+        with _frozen(self.discriminator), self._compute.autocast():
+            fake = self._call(self.discriminator, sr).float()
+        adversarial_loss = _cross_entropy(fake, 1.0)
+        loss = content_loss + self._settings.adversarial_weight * adversarial_loss
+        for weight, pixel_loss in pixel_losses.values():
+            loss = loss + weight * pixel_loss
+        if loss.requires_grad:
+            loss.backward()
+            self._ranks.average_gradients(self.generator)
+            self.generator_optimizer.step()
+        return {
+            "loss": loss.detach(),
+            "content_loss": content_loss.detach(),
+            "adversarial_loss": adversarial_loss.detach(),
+            **{name: pixel_loss.detach() for name, (_, pixel_loss) in pixel_losses.items()},
+        }
+
+    def _pixel_losses(self, hr: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Factors and losses by name, of images that are not rolled: LR pixels do not move."""
+        losses = {}
+        if weight := self._settings.pixel_weight:
+            losses["pixel_loss"] = (weight, l1_loss(sr, hr))
+        if weight := self._settings.grid_weight:
+            losses["grid_loss"] = (weight, grid_loss(sr, hr, self.generator.architecture.scale))
+        return losses
+
+    def _content_loss(self, hr: Tensor, sr: Tensor) -> Tensor:
+        if self.content is None:
+            return mse_loss(sr, hr)
+        with self._compute.autocast():
+            with torch.no_grad():
+                target = self._call(self.content, hr)
+            features = self._call(self.content, sr)
+        if isinstance(features, Tensor):
+            return mse_loss(features.float(), target.float())
+        return feature_loss(features, target, self._ranks.mean)
+
+
+def _adam(network: nn.Module) -> torch.optim.Adam:
+    """Adam with the paper's beta1 = 0.9; the trainer sets the learning rate."""
+    return torch.optim.Adam(network.parameters(), betas=(0.9, 0.999), fused=True)
+
+
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network without storing any for its weights."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
