@@ -25,7 +25,7 @@ def test_has_the_papers_number_of_parameters() -> None:
 
 
 @pytest.mark.parametrize("crop_size", [16, 32, 48, 96])
-def test_gives_one_logit_an_image(crop_size: int) -> None:
+def test_gives_one_logit_per_image(crop_size: int) -> None:
     discriminator = build(crop_size)
     with torch.no_grad():
         logits = discriminator(torch.rand(5, 3, crop_size, crop_size) * 2 - 1)
@@ -84,7 +84,7 @@ class TestUNetDiscriminator:
         assert sum(weight.numel() for weight in weights) == 4_376_897
 
     @pytest.mark.parametrize(("height", "width"), [(16, 16), (96, 96), (8, 24)])
-    def test_gives_one_logit_a_pixel(
+    def test_gives_one_logit_per_pixel(
         self, judge: UNetDiscriminator, height: int, width: int
     ) -> None:
         with torch.no_grad():

@@ -24,7 +24,7 @@ def trained() -> Generator:
     return generator.double()
 
 
-def test_trains_on_what_is_used_afterwards() -> None:
+def test_output_in_training_is_that_in_evaluation() -> None:
     generator = trained()
     lr = torch.rand(3, 3, 7, 5, dtype=torch.float64)
     expected = generator.eval()(lr)
@@ -43,7 +43,7 @@ def test_no_batch_changes_the_statistics() -> None:
         assert torch.equal(buffer, before[name]), name
 
 
-def test_weights_that_learned_on_load_into_a_generator() -> None:
+def test_weights_trained_further_load_into_a_generator() -> None:
     generator = trained()
     freeze_batch_norms(generator)
     lr = torch.rand(3, 3, 7, 5, dtype=torch.float64)

@@ -142,7 +142,7 @@ def test_output_is_linear_and_not_clamped() -> None:
     assert after.abs().max() > 1.0
 
 
-def test_has_one_prelu_slope_a_layer_and_no_bias_before_batch_norm() -> None:
+def test_has_one_prelu_slope_per_layer_and_no_bias_before_batch_norm() -> None:
     generator = build(blocks=2, scale=8)
     slopes = [module for module in generator.modules() if isinstance(module, nn.PReLU)]
 

@@ -230,7 +230,7 @@ def test_bare_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"features.0.weight": 3}])
-def test_file_that_is_no_state_dict_is_refused(tmp_path: Path, content: Any) -> None:
+def test_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "vgg.pth")
     with pytest.raises(UserError, match=r"vgg\.pth"):
         load_vgg19_weights("vgg22", tmp_path / "vgg.pth")

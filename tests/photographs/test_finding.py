@@ -27,7 +27,7 @@ def names(*photographs: str) -> list[str]:
     return [place.name for place in name_outputs(asked, OUTPUT, "-m-4x.png")]
 
 
-def test_what_is_not_there_is_told_before_anything_is_done(tmp_path: Path) -> None:
+def test_a_missing_input_is_an_error_before_anything_is_done(tmp_path: Path) -> None:
     photograph = make(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"there is no photograph .*missing\.png"):
         find_photographs([photograph, tmp_path / "missing.png"], OUTPUT)
@@ -35,7 +35,7 @@ def test_what_is_not_there_is_told_before_anything_is_done(tmp_path: Path) -> No
         find_photographs([tmp_path / ("x" * 300)], OUTPUT)
 
 
-def test_a_folder_without_images_is_told_with_what_it_holds(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_images_counts_other_files(tmp_path: Path) -> None:
     make(tmp_path / "notes.txt")
     with pytest.raises(UserError, match=r"no images in .* \(skipped: 1 \.txt\)"):
         find_photographs([tmp_path], OUTPUT)
@@ -115,7 +115,7 @@ def test_names_are_distinct(photographs: list[str], expected: list[str]) -> None
     assert names(*photographs) == expected
 
 
-def test_a_broken_link_is_asked_for_so_that_it_is_told(tmp_path: Path) -> None:
+def test_a_broken_link_is_found_and_fails_later(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
     assert found_in(tmp_path) == ["a.png"]
     assert found_in(tmp_path / "a.png") == ["a.png"]

@@ -301,24 +301,24 @@ def test_16_bits_are_turned_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"Dear reader,\nno image.\n", b"\x89PNG\r\n\x1a\n"]
 )
-def test_what_is_no_image_is_told(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_images_are_an_error(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UnreadableImageError):
         read_rgb(saved(tmp_path / "a.png", content))
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow's about metadata
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_cut_file_is_told_wherever_it_is_cut(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_file_is_an_error_at_any_length(tmp_path: Path, kind: str) -> None:
     whole = encode(picture(0), kind)
-    told = 0
+    errors = 0
     lengths = np.linspace(0, len(whole) * 0.95, 60).astype(int)
     for length in lengths:
         try:
             image = read_rgb(saved(tmp_path / "a.png", whole[:length]))
             assert image.shape == picture(0).shape
         except UnreadableImageError:
-            told += 1
-    assert told == len(lengths)
+            errors += 1
+    assert errors == len(lengths)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -341,14 +341,14 @@ def test_changed_bytes_never_raise_anything_else(tmp_path: Path, kind: str) -> N
             assert image.shape[2:] == (3,)
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="No such file"):
         read_rgb(tmp_path / "nowhere.png")
     with pytest.raises(UnreadableImageError):
         read_rgb(tmp_path)
 
 
-def test_too_many_pixels_are_told_before_they_are_decoded(
+def test_too_many_pixels_are_an_error_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     height, width, _ = picture(0).shape

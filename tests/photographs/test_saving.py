@@ -152,7 +152,7 @@ def test_a_gray_profile_does_not_reach_colours(tmp_path: Path) -> None:
     assert "icc_profile" not in written(original, tmp_path / "out.webp", FileFormat("webp")).info
 
 
-def test_what_a_format_cannot_hold_is_told(tmp_path: Path) -> None:
+def test_an_image_too_large_for_the_format_is_an_error(tmp_path: Path) -> None:
     original = photograph(tmp_path / "a.png")
     wide = Image.new("RGB", (16384, 4))
     with pytest.raises(UserError, match="cannot be written as webp"):

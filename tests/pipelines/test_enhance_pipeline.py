@@ -1,4 +1,4 @@
-"""``deepdepixelate enhance`` and ``kedro run --pipeline enhance`` as a person calls them."""
+"""``deepdepixelate enhance`` and ``kedro run --pipeline enhance`` as processes."""
 
 import sqlite3
 import subprocess
@@ -116,7 +116,7 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
     assert f"Written:\n  {tmp_path / 'out' / 'face-mine-2x.png'}\n" in outcome.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["face-mine-2x.png"]
 
-    assert "Mlflow run" not in outcome.output  # a record of a person's photographs
+    assert "Mlflow run" not in outcome.output  # a user's photographs are private
     if (database := project.path / "mlflow.db").exists():
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)

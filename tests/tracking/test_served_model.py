@@ -162,7 +162,7 @@ def test_arrays_of_several_sizes_are_taken_as_a_list(enlarger: ImageEnlarger) ->
         (None, "object values"),
     ],
 )
-def test_says_what_it_cannot_take(enlarger: ImageEnlarger, given: Any, message: str) -> None:
+def test_bad_input_is_an_error(enlarger: ImageEnlarger, given: Any, message: str) -> None:
     with pytest.raises(MlflowException, match=message) as raised:
         enlarger.predict(given)
     assert raised.value.error_code == "INVALID_PARAMETER_VALUE"

@@ -62,7 +62,7 @@ def find_photographs(inputs: Sequence[Path], output: Path) -> Found:
     """
     found = Found()
     for path in inputs:
-        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where a name is too long
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises if a name is too long
             inside = Found()
             _walk(path, os.path.realpath(output), inside)
             if not inside.photographs and not inside.failures:

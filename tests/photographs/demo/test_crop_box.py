@@ -13,7 +13,7 @@ def test_a_small_photograph_is_chosen_whole() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(4000, 3000), (6000, 400), (301, 5000)])
-def test_of_a_large_one_the_middle_is_chosen(width: int, height: int) -> None:
+def test_the_centre_of_a_large_one_is_chosen(width: int, height: int) -> None:
     box = first_box(width, height, 1_000_000)
     assert 0.97e6 < box.width * box.height <= 1e6
     assert abs(2 * box.left + box.width - width) <= 1
@@ -39,7 +39,7 @@ def test_a_box_from_a_browser_is_put_inside_the_photograph(
 @pytest.mark.parametrize(
     "value", [None, [], [1, 2, 3], "1234", [1, 2, 3, "x"], [1, 2, 3, None], [0, 0, float("nan"), 9]]
 )
-def test_what_is_no_box_is_refused(value: object) -> None:
+def test_values_that_are_not_boxes_are_refused(value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         box_within(value, width=80, height=100)
 

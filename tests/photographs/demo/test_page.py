@@ -193,20 +193,20 @@ def test_zoom_into_a_box_of_a_sample(demo: DemoPage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("text.png", b"no image", "text.png cannot be enlarged: not an image that can be read."),
         ("nothing.jpg", b"", "nothing.jpg cannot be enlarged: not an image that can be read."),
     ],
 )
-def test_a_bad_file_is_told_and_the_page_goes_on(
-    demo: DemoPage, photograph: Path, tmp_path: Path, name: str, content: bytes, told: str
+def test_a_bad_file_gives_a_warning_and_the_next_one_is_enlarged(
+    demo: DemoPage, photograph: Path, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     bad = tmp_path / name
     bad.write_bytes(content)
     demo.upload(bad)
     toast = demo.page.locator(".toast-body")
-    expect(toast).to_contain_text(told)
+    expect(toast).to_contain_text(message)
     expect(demo.enhance).to_be_disabled()
     toast.get_by_label("Close", exact=True).click()
 

@@ -26,10 +26,10 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def zoomer(tmp_path: Path) -> Zoomer:
+def zoomer(tmp_path: Path, model: str) -> Zoomer:
     folder = tmp_path / "results"
     folder.mkdir()
-    return Zoomer(folder, device="cpu", tile=16, max_pixels=10_000)
+    return Zoomer(folder, [model], device="cpu", tile=16, max_pixels=10_000)
 
 
 def photograph(path: Path, mode: str = "RGB") -> Path:
@@ -38,12 +38,12 @@ def photograph(path: Path, mode: str = "RGB") -> Path:
     return path
 
 
-def test_the_part_is_enlarged_as_it_is_by_itself(
+def test_a_part_is_enlarged_like_a_photograph_of_it(
     zoomer: Zoomer, model: str, tmp_path: Path
 ) -> None:
     opened = zoomer.open(photograph(tmp_path / "face.png"))
-    told: list[tuple[int, int]] = []
-    zoomed = zoomer.zoom(opened, Box(5, 7, 20, 30), model, lambda *done: told.append(done))
+    calls: list[tuple[int, int]] = []
+    zoomed = zoomer.zoom(opened, Box(5, 7, 20, 30), model, lambda *done: calls.append(done))
     part = Image.fromarray(opened.photograph.pixels[7:37, 5:25])
     part.save(tmp_path / "part.png")
     alone = read_photograph(tmp_path / "part.png", max_pixels=10**6)
@@ -55,7 +55,7 @@ def test_the_part_is_enlarged_as_it_is_by_itself(
         assert after.info["icc_profile"] == b"a profile"
     assert zoomed.after.name == "face-mine-4x.png"
     assert "20x30 pixels became 80x120" in zoomed.note
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
@@ -76,7 +76,7 @@ def test_the_cut_takes_alpha_along(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(part.alpha), pixels[20:35, 10:40, 3])
 
 
-def test_results_of_long_ago_are_removed(zoomer: Zoomer, model: str, tmp_path: Path) -> None:
+def test_old_results_are_deleted(zoomer: Zoomer, model: str, tmp_path: Path) -> None:
     opened = zoomer.open(photograph(tmp_path / "face.png"))
     first, second = (zoomer.zoom(opened, Box(0, 0, 8, 8), model).after for _ in range(2))
     long_ago = time.time() - 4000

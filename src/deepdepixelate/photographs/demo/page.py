@@ -20,9 +20,8 @@ from PIL import Image
 
 from deepdepixelate.data.resize import downscale
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.models import TILE
-from deepdepixelate.models.pretrained import NAMES, label_of
-from deepdepixelate.photographs import ZOOM_MEGAPIXELS, UnreadableImageError
+from deepdepixelate.models.pretrained import label_of
+from deepdepixelate.photographs import UnreadableImageError
 from deepdepixelate.photographs.demo.crop_box import box_within, crop_box, first_box, hidden, shown
 from deepdepixelate.photographs.demo.zooming import Opened, Zoomed, Zoomer
 
@@ -214,11 +213,11 @@ def serving(
     *,
     host: str,
     port: int | None,
-    models: Sequence[str] = NAMES,
-    device: str = "auto",
-    tile: int = TILE,
-    max_pixels: int = int(ZOOM_MEGAPIXELS * 1e6),
-    open_browser: bool = False,
+    models: Sequence[str],
+    device: str,
+    tile: int,
+    max_pixels: int,
+    open_browser: bool,
 ) -> Iterator[str]:
     """Serve the page until the end of the ``with`` block.
 
@@ -233,9 +232,8 @@ def serving(
         for part in ("uploads", "results", "samples"):
             (folder / part).mkdir()
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-        zoomer = Zoomer(folder / "results", device=device, tile=tile, max_pixels=max_pixels)
-        for model in models:
-            zoomer.prepare(model)
+        results = folder / "results"
+        zoomer = Zoomer(results, models, device=device, tile=tile, max_pixels=max_pixels)
         for name in ("no_proxy", "NO_PROXY"):  # Gradio checks that it answers
             others = os.environ.get(name)
             os.environ[name] = f"{others},{host}" if others else host
@@ -251,7 +249,7 @@ def serving(
                 quiet=True,
                 show_error=False,
                 max_file_size=_LARGEST_FILE,
-                allowed_paths=[str(folder / "results"), str(folder / "samples")],
+                allowed_paths=[str(results), str(folder / "samples")],
                 footer_links=[],
                 theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
                 css=_CSS,

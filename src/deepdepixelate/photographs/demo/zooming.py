@@ -1,13 +1,13 @@
 """The work behind the page: read a photograph, and enlarge a part of it."""
 
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from uuid import uuid4
+from tempfile import mkdtemp
 
 from PIL import Image
 
@@ -61,30 +61,25 @@ class Zoomed:
 
 
 class Zoomer:
-    """Enlarges parts of photographs; loads each generator once."""
+    """Enlarges parts of photographs with one of several generators."""
 
-    def __init__(self, folder: Path, *, device: str, tile: int, max_pixels: int) -> None:
-        """Set the options for all generators.
+    def __init__(
+        self, folder: Path, models: Sequence[str], *, device: str, tile: int, max_pixels: int
+    ) -> None:
+        """Load the generators.
 
         Args:
             folder: for the results, which are deleted after an hour.
+            models: names or files of the generators; see ``find_generator`` for errors.
             device: auto, cpu, cuda, cuda:1, mps.
             tile: side of the tiles in LR pixels.
             max_pixels: size limit of the part that is enlarged.
         """
         self.max_pixels = max_pixels
         self._folder = folder
-        self._enhancer = lru_cache(
-            lambda model: Enhancer(find_generator(model), device=device, tile=tile)
-        )
-
-    def prepare(self, model: str) -> None:
-        """Load a generator.
-
-        Raises:
-            UserError: see ``find_generator`` and ``Enlarger``.
-        """
-        self._enhancer(model)
+        self._enhancers = {
+            model: Enhancer(find_generator(model), device=device, tile=tile) for model in models
+        }
 
     def open(self, path: Path) -> Opened:
         """Read a photograph.
@@ -108,12 +103,12 @@ class Zoomer:
         Args:
             opened: the photograph.
             box: the part, inside the photograph, of at most ``max_pixels``.
-            model: srresnet, srgan or a file of weights.
+            model: one of those loaded.
             progress: called with the number of finished tiles and that of all tiles.
         """
         begin = time.monotonic()
         part = cut(opened.photograph, box)
-        enhancer = self._enhancer(model)
+        enhancer = self._enhancers[model]
         tiles = len(enhancer.tiles(box.height, box.width))
         done = count(1)
         enlarged = enhancer.enlarge(part, lambda: progress(next(done), tiles))
@@ -132,12 +127,8 @@ class Zoomer:
         """Make a folder for one result, and delete old ones."""
         for old in self._folder.iterdir():
             if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
-                for file in old.iterdir():
-                    file.unlink(missing_ok=True)
-                old.rmdir()
-        folder = self._folder / uuid4().hex
-        folder.mkdir()
-        return folder
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(mkdtemp(dir=self._folder))
 
 
 def cut(photograph: Photograph, box: Box) -> Photograph:
