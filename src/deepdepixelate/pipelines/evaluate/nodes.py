@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from PIL import Image
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
@@ -111,6 +112,13 @@ def enlarge_faces(
     return pictures.enlarge_faces(pairs, models, spread), {
         role: pictures.enlarge_faces(pairs, models, images) for role, images in examples.items()
     }
+
+
+def draw_comparison(comparison_faces: list[Any], scores: pd.DataFrame) -> Image.Image:
+    """LR, each model's image and HR side by side, one row per face."""
+    from deepdepixelate.evaluation import pictures
+
+    return pictures.draw_comparison(comparison_faces, scores)
 
 
 def write_report(

@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from deepdepixelate.evaluation.pictures import draw_comparison
 from deepdepixelate.pipelines.evaluate.nodes import (
+    draw_comparison,
     enlarge_faces,
     score_images,
     summarise_scores,
