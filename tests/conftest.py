@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +7,9 @@ import pytest
 import torch
 from playwright.sync_api import Browser, sync_playwright
 
-# The tests' networks are tiny: two threads take longer over them than one.
+# The tests' networks are tiny: two threads take longer over them than one, and those of several
+# processes wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 torch.set_num_threads(1)
 
 CHROMIUM_FLAGS = [
