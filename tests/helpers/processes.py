@@ -15,6 +15,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
 
+import rich
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _MAINS = {"kedro": "kedro.framework.cli:main", "deepdepixelate": "deepdepixelate.__main__:main"}
 
@@ -104,6 +106,7 @@ def _run(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)
         os.close(file)
+    rich.reconfigure()  # the width of the console is a variable
     sys.argv = [name, *arguments]
     if before is not None:
         before()
