@@ -265,7 +265,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
     assert (project.path / "build" / "api" / "main").is_file(), outcome.output
     handler = partial(QuietHandler, directory=str(project.path / "build"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever).start()
+        Thread(target=server.serve_forever, args=(0.01,)).start()
         page = browser.new_page(viewport={"width": 1600, "height": 950})
         yield Viz(f"http://127.0.0.1:{server.server_port}", page)
         page.close()
