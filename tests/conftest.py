@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 # The tests' networks are tiny: two threads take longer over them than one, and those of several
 # processes wait for one another.
@@ -23,6 +23,29 @@ CHROMIUM_FLAGS = [
 ]
 
 
+LONGEST = (
+    "test_many_processes.py",
+    "test_sample_chain.py",
+    "test_kill_and_resume.py",
+    "test_mlflow_outage.py",
+)
+"""Files that several workers of pytest begin with, so that none of them is left over in the end."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers take the long files first, and then those of the other slow tests."""
+    if not hasattr(config, "workerinput"):
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> int:
+        if item.path.name in LONGEST:
+            return LONGEST.index(item.path.name)
+        return len(LONGEST) + (item.path not in slow)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     folder = Path(__file__).parents[2] / "shared"
@@ -38,6 +61,7 @@ def browser() -> Iterator[Browser]:
     executable = next(filter(None, map(shutil.which, names)), None)
     if executable is None:
         pytest.skip("no Chromium on the PATH")
+    expect.set_options(timeout=30_000)  # milliseconds; other tests are busy meanwhile
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         yield browser
