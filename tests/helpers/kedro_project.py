@@ -2,34 +2,25 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from processes import Process
 
 PROJECT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Project:
-    """A copy of the project's configuration in a folder of its own, and its ``kedro`` command."""
-
-    path: Path
-
-    def kedro(self, *arguments: str, **environment: str) -> "Outcome":
-        process = subprocess.run(
-            [sys.executable, "-m", "kedro", *arguments],
-            cwd=self.path,
-            capture_output=True,
-            text=True,
-            timeout=500,
-            env={**os.environ, "COLUMNS": "200", **environment},
-        )
-        return Outcome(process.returncode, process.stdout + process.stderr)
-
-
-@dataclass(frozen=True)
 class Outcome:
     code: int
-    output: str
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
 
     def assert_success(self) -> None:
         assert self.code == 0, self.output
@@ -43,10 +34,68 @@ class Outcome:
             assert part in message, self.output
 
 
+@dataclass(frozen=True)
+class Project:
+    """A project's configuration in a folder of its own, and its ``kedro`` command."""
+
+    path: Path
+
+    def kedro(
+        self, *arguments: str, before: Callable[[], object] | None = None, **environment: str
+    ) -> Outcome:
+        """Run a command in a process that need not import anything."""
+        return run("kedro", *arguments, folder=self.path, before=before, **environment)
+
+    def kedro_from_scratch(self, *arguments: str, **environment: str) -> Outcome:
+        """Run a command as a shell does."""
+        return run_from_scratch("kedro", *arguments, folder=self.path, **environment)
+
+
+def run(
+    name: str,
+    *arguments: str,
+    folder: Path,
+    before: Callable[[], object] | None = None,
+    **environment: str,
+) -> Outcome:
+    """Run ``kedro`` or ``deepdepixelate`` in a process that need not import anything."""
+    with TemporaryDirectory() as temporary:
+        stdout, stderr = Path(temporary, "stdout"), Path(temporary, "stderr")
+        process = Process(
+            name, *arguments, folder=folder, stdout=stdout, stderr=stderr,
+            environment=environment, before=before,
+        )  # fmt: skip
+        try:
+            code = process.wait(500)
+        finally:
+            process.kill()
+        return Outcome(code, stdout.read_text(), stderr.read_text())
+
+
+def run_from_scratch(name: str, *arguments: str, folder: Path, **environment: str) -> Outcome:
+    """Run ``kedro`` or ``deepdepixelate`` as a shell does."""
+    process = subprocess.run(
+        [sys.executable, "-m", name, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+    return Outcome(process.returncode, process.stdout, process.stderr)
+
+
 def make_project(path: Path) -> Project:
-    path.mkdir()
+    """A project that has run nothing yet; it shares the code with this one."""
+    (path / "src").mkdir(parents=True)
+    (path / "src/deepdepixelate").symlink_to(PROJECT / "src/deepdepixelate")
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(PROJECT / name, path)
     shutil.copytree(PROJECT / "conf", path / "conf")
-    shutil.copytree(PROJECT / "src", path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return Project(path)
+
+
+def copy_of(project: Project, path: Path) -> Project:
+    """A project with all that another one has made."""
+    shutil.copytree(project.path, path, symlinks=True)
     return Project(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from processes import Process
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -47,14 +49,14 @@ def mlflow_server(folder: Path, database: str, port: int) -> Iterator[subprocess
 
 
 def wait_until_it_answers(
-    url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float
+    url: str, process: "subprocess.Popen[bytes] | Process", log: Path, seconds: float
 ) -> None:
     """Wait for a server that was just started; where it ends or takes too long, show its log."""
     deadline = time.monotonic() + seconds
     while not _answers(url):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def _answers(url: str) -> bool:

@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -> None:
     weights = shared / "weights/vgg19_conv1_1_to_conv3_1.safetensors"
-    outcome = project.kedro(
+    outcome = project.kedro_from_scratch(
         "run", "--env", "celeba", "--params",
         f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=24,"
         "pretrain.updates=4,pretrain.batch_size=2,pretrain.generator.blocks=2,"

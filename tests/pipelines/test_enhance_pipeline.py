@@ -1,8 +1,6 @@
 """``deepdepixelate enhance`` and ``kedro run --pipeline enhance`` as processes."""
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kedro_project import make_project
+from kedro_project import Outcome, make_project, run, run_from_scratch
 from PIL import Image
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
@@ -37,21 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(
-    folder: Path, *arguments: str, name: str = "enhance"
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deepdepixelate", name, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def enhance(folder: Path, *arguments: str) -> Outcome:
+    return run("deepdepixelate", "enhance", *arguments, folder=folder)
 
 
 def test_command_without_a_project(folder: Path) -> None:
-    done = command(folder, "in", "-o", "out", "--model", "mine.safetensors")
-    assert done.returncode == 1
+    done = run_from_scratch(
+        "deepdepixelate", "enhance", "in", "-o", "out", "--model", "mine.safetensors", folder=folder
+    )
+    assert done.code == 1
     assert "Traceback" not in done.stderr
     assert "1 of 2 photographs could not be enlarged" in done.stderr
     assert "in/text.png: not an image that can be read" in done.stderr
@@ -62,8 +54,8 @@ def test_command_without_a_project(folder: Path) -> None:
 
 
 def test_command_with_weights_that_are_none(folder: Path) -> None:
-    done = command(folder, "in/face.jpg", "-o", "out2", "--model", "in/text.png")
-    assert done.returncode == 1
+    done = enhance(folder, "in/face.jpg", "-o", "out2", "--model", "in/text.png")
+    assert done.code == 1
     assert "Error: the weights in/text.png are damaged or not safetensors" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "out2").exists()
@@ -71,13 +63,13 @@ def test_command_with_weights_that_are_none(folder: Path) -> None:
 
 def test_command_with_options(folder: Path) -> None:
     (folder / "in" / "notes.txt").write_text("no image")
-    done = command(
+    done = enhance(
         folder, "in/face.jpg", "-o", "out3", "--model", "mine.safetensors",
         "--format", "webp", "--quality", "50", "--strip-metadata",
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "out3/face-mine-2x.webp\n")
-    done = command(folder, "in", "-o", "out4", "--model", "mine.safetensors")
-    assert done.returncode == 1
+    assert (done.code, done.stdout) == (0, "out3/face-mine-2x.webp\n")
+    done = enhance(folder, "in", "-o", "out4", "--model", "mine.safetensors")
+    assert done.code == 1
     assert done.stderr.endswith("\nSkipped in folders: 1 .txt.\n")
     (folder / "in" / "notes.txt").unlink()
 
@@ -87,9 +79,9 @@ def test_commands_refuse_weights_that_are_not_finite(folder: Path, arguments: li
     weights = load_weights(folder / "mine.safetensors")
     broken = dict(weights.tensors) | {"tail.bias": torch.full((3,), torch.nan)}
     save_weights(folder / "nan.safetensors", replace(weights, tensors=broken))
-    done = command(folder, *arguments[1:], "--model", "nan.safetensors", name=arguments[0])
+    done = run("deepdepixelate", *arguments, "--model", "nan.safetensors", folder=folder)
     (folder / "nan.safetensors").unlink()
-    assert done.returncode == 1
+    assert done.code == 1
     assert "nan.safetensors cannot be used: tail.bias holds NaN" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / arguments[-1]).exists()
@@ -97,8 +89,8 @@ def test_commands_refuse_weights_that_are_not_finite(folder: Path, arguments: li
 
 @pytest.mark.parametrize("arguments", [["enhance", "in/face.jpg", "-o", LONG], ["export", LONG]])
 def test_an_output_whose_name_is_too_long_is_told(folder: Path, arguments: list[str]) -> None:
-    done = command(folder, *arguments[1:], "--model", "mine.safetensors", name=arguments[0])
-    assert done.returncode == 1
+    done = run("deepdepixelate", *arguments, "--model", "mine.safetensors", folder=folder)
+    assert done.code == 1
     assert "Traceback" not in done.stderr
     assert "File name too long" in done.stderr
 

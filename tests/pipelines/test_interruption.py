@@ -2,14 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
+from unittest.mock import patch
 
 import mlflow
 import pytest
-from kedro_project import Project, make_project
+from finished_project import prepared_project
+from kedro_project import Project
 from mlflow.entities import Run
+from processes import Process
 
 pytestmark = pytest.mark.slow
 
@@ -19,37 +21,31 @@ PARAMETERS = (
     "pretrain.generator.channels=8,training.log_every=10,training.batch_norm_updates=2"
 )
 ARGUMENTS = ["run", "--pipeline", "pretrain", "--params", PARAMETERS]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("interruption") / "project")
-    project.kedro("run", "--pipelines", "ingest,degrade").assert_success()
-    return project
+    return prepared_project(tmp_path_factory)
 
 
 def run_until(project: Project, sign: str, number: signal.Signals) -> tuple[int, str]:
     """Start a training and send it a signal as soon as its output shows a sign of progress."""
     log = project.path.parent / f"{number.name}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kedro", *ARGUMENTS],
-            cwd=project.path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + 120
-            while sign not in log.read_text() and process.poll() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            process.send_signal(number)
-            code = process.wait(timeout=60)
-        finally:
-            process.kill()
-    return code, log.read_text()
+    process = Process("kedro", *ARGUMENTS, folder=project.path, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while sign not in read(log) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, number)
+        code = process.wait(60)
+    finally:
+        process.kill()
+    return code, read(log)
+
+
+def read(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
 
 
 def runs(project: Project) -> list[Run]:
@@ -89,16 +85,14 @@ def test_a_stopped_training_is_closed_as_killed_and_continued(prepared: Project)
 
 def test_a_signal_before_any_training_closes_the_run_too(prepared: Project) -> None:
     """SIGTERM while the data is verified or the networks are built, outside the loop."""
-    driver = (
-        "import os, signal, sys; from deepdepixelate.data.shards import ImagePairs;"
-        "ImagePairs.verify = lambda pairs: os.kill(os.getpid(), signal.SIGTERM);"
-        "from kedro.framework.cli import main; main()"
-    )
     arguments = [*ARGUMENTS[:-1], PARAMETERS + ",training.seed=1"]
-    process = subprocess.run(
-        [sys.executable, "-c", driver, *arguments],
-        cwd=prepared.path, capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
-    )  # fmt: skip
-    assert process.returncode == 128 + signal.SIGTERM, process.stdout + process.stderr
-    assert "Stopped by SIGTERM" in process.stderr
+    outcome = prepared.kedro(*arguments, before=stop_when_data_is_verified)
+    assert outcome.code == 128 + signal.SIGTERM, outcome.output
+    assert "Stopped by SIGTERM" in outcome.stderr
     assert runs(prepared)[-1].info.status == "KILLED"
+
+
+def stop_when_data_is_verified() -> None:
+    from deepdepixelate.data.shards import ImagePairs
+
+    patch.object(ImagePairs, "verify", lambda _: os.kill(os.getpid(), signal.SIGTERM)).start()

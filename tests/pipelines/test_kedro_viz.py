@@ -6,8 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from finished_project import finished_project
 from kedro_project import Project, make_project
 from local_server import wait_until_it_answers
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
+from processes import Process
 
 pytestmark = pytest.mark.slow
 
@@ -129,23 +128,16 @@ def free_port() -> int:
 def serve(project: Project) -> Iterator[str]:
     """``kedro viz run`` on a port of its own, and the address; ended with all that it started."""
     port = free_port()
-    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser"]
     log = project.path / "viz.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=project.path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    arguments = ("viz", "run", "--no-browser", "--host", "127.0.0.1", "--port", str(port))
+    process = Process("kedro", *arguments, folder=project.path, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until_it_answers(f"{address}/api/main", process, log, seconds=120)
         yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +187,7 @@ def after_a_run(
     viz: Viz, fresh: Fresh, project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Viz:
     if not (project.path / "data").exists():
-        finished = finished_project(tmp_path_factory).path
+        finished = finished_project(tmp_path_factory)[0].path
         for name in ("data", ".viz"):
             shutil.copytree(finished / name, project.path / name)
     return viz
@@ -268,12 +260,12 @@ def test_has_no_error_after_all_that(after_a_run: Viz) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Viz]:
-    project = finished_project(tmp_path_factory)
+    project, _ = finished_project(tmp_path_factory)
     outcome = project.kedro("viz", "build", "--include-previews")
     assert (project.path / "build" / "api" / "main").is_file(), outcome.output
     handler = partial(QuietHandler, directory=str(project.path / "build"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever).start()
+        Thread(target=server.serve_forever, args=(0.01,)).start()
         page = browser.new_page(viewport={"width": 1600, "height": 950})
         yield Viz(f"http://127.0.0.1:{server.server_port}", page)
         page.close()

@@ -1,19 +1,26 @@
 """A training that is killed and run again ends where an undisturbed one ends, bit for bit."""
 
+import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from finished_project import prepared_project
 from kedro_project import Outcome, Project, make_project
 from safetensors.numpy import load_file
+
+from deepdepixelate.training.checkpoints import CheckpointStore
+from deepdepixelate.training.crops import CropSampler
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +29,7 @@ pytestmark = [
 
 # Checkpoints lie between the points of the curves: a mean goes on as well.
 SMALL = (
-    "ingest.limit_per_split=12,training.log_every=5,training.batch_norm_updates=2,"
+    "training.log_every=5,training.batch_norm_updates=2,"
     "pretrain.updates=40,pretrain.checkpoint_every=6,pretrain.validate_every=20,"
     "pretrain.batch_size=2,pretrain.crop_size=32,"
     "pretrain.generator.blocks=1,pretrain.generator.channels=8,"
@@ -32,7 +39,6 @@ SMALL = (
 )
 MODELS = Path("data/06_models/sample")
 REPORTING = Path("data/08_reporting/sample")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -57,104 +63,82 @@ class Moment:
     """When a process kills itself.
 
     Attributes:
-        hook: what makes it do so, as a part of DRIVER.
-        update: what the hook knows as UPDATE.
+        prepare: makes the process do so; it is called there with ``update``.
+        update: the update in question.
         goes_on_after: the last update whose checkpoint is complete at that moment.
         temporary: what is to be found of the checkpoint in writing, if one is.
     """
 
-    hook: str
+    prepare: Callable[[int], None]
     update: int
     goes_on_after: int
     temporary: str | None = None
 
 
-DRIVER = """
-import io
-import os
-import signal
-import sys
-
-sys.path.insert(0, "src")  # Kedro does so later: the hook is to find the same modules
-
-import torch
-from kedro.framework.cli import main
-
-from deepdepixelate.training.checkpoints import CheckpointStore
-from deepdepixelate.training.crops import CropSampler
-
-UPDATE = {update}
-
-
-def die():
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
-{hook}
 
-main()
-"""
+def die_when_crops_are_drawn(doomed: int) -> None:
+    original = CropSampler.batch
 
-WHEN_CROPS_ARE_DRAWN = """
-original = CropSampler.batch
+    def batch(sampler: CropSampler, update: int) -> Any:
+        if update == doomed:
+            die()
+        return original(sampler, update)
 
-def batch(self, update):
-    if update == UPDATE:
-        die()
-    return original(self, update)
+    patch.object(CropSampler, "batch", batch).start()
 
-CropSampler.batch = batch
-"""
 
-WHEN_A_CHECKPOINT_IS_HALF_WRITTEN = """
-original = torch.save
+def die_when_a_checkpoint_is_half_written(doomed: int) -> None:
+    original = torch.save
 
-def save(content, file, **options):
-    if content.get("update") == UPDATE:
-        whole = io.BytesIO()
-        original(content, whole, **options)
-        file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
-        file.flush()
-        die()
-    original(content, file, **options)
+    def save(content: Any, file: Any, **options: Any) -> None:
+        if content.get("update") == doomed:
+            whole = io.BytesIO()
+            original(content, whole, **options)
+            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+            file.flush()
+            die()
+        original(content, file, **options)
 
-torch.save = save
-"""
+    patch.object(torch, "save", save).start()
 
-WHEN_A_CHECKPOINT_HAS_NO_NAME_YET = """
-original_save, original_fsync = torch.save, os.fsync
-saved = []
 
-def save(content, file, **options):
-    original_save(content, file, **options)
-    saved.append(content.get("update"))
+def die_when_a_checkpoint_has_no_name_yet(doomed: int) -> None:
+    original_save, original_fsync = torch.save, os.fsync
+    saved = []
 
-def fsync(descriptor):
-    original_fsync(descriptor)
-    if UPDATE in saved:
-        die()
+    def save(content: Any, file: Any, **options: Any) -> None:
+        original_save(content, file, **options)
+        saved.append(content.get("update"))
 
-torch.save, os.fsync = save, fsync
-"""
+    def fsync(descriptor: int) -> None:
+        original_fsync(descriptor)
+        if doomed in saved:
+            die()
 
-WHEN_A_CHECKPOINT_IS_COMPLETE = """
-original = CheckpointStore.save
+    patch.object(torch, "save", save).start()
+    patch.object(os, "fsync", fsync).start()
 
-def save(self, checkpoint):
-    path = original(self, checkpoint)
-    if checkpoint.update == UPDATE:
-        die()
-    return path
 
-CheckpointStore.save = save
-"""
+def die_when_a_checkpoint_is_complete(doomed: int) -> None:
+    original = CheckpointStore.save
+
+    def save(store: CheckpointStore, checkpoint: Any) -> Path:
+        path = original(store, checkpoint)
+        if checkpoint.update == doomed:
+            die()
+        return path
+
+    patch.object(CheckpointStore, "save", save).start()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which both trainings ran to their end."""
-    project = make_project(tmp_path_factory.mktemp("undisturbed") / "project")
-    stages = "ingest,degrade,pretrain,train_gan"
-    outcome = project.kedro("run", "--pipelines", stages, "--params", SMALL, **ONE_THREAD)
+    project = prepared_project(tmp_path_factory)
+    outcome = project.kedro("run", "--pipelines", "pretrain,train_gan", "--params", SMALL)
     outcome.assert_success()
     for stage in (PRETRAIN, TRAIN_GAN):
         assert "resumes" not in outcome.output
@@ -165,16 +149,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.mark.parametrize(
     ("stage", "moment"),
     [
-        pytest.param(PRETRAIN, Moment(WHEN_CROPS_ARE_DRAWN, 22, 18), id="pretrain-between"),
+        pytest.param(PRETRAIN, Moment(die_when_crops_are_drawn, 22, 18), id="pretrain-between"),
         pytest.param(
             PRETRAIN,
-            Moment(WHEN_A_CHECKPOINT_IS_HALF_WRITTEN, 24, 18, "half"),
+            Moment(die_when_a_checkpoint_is_half_written, 24, 18, "half"),
             id="pretrain-half_written",
         ),
-        pytest.param(PRETRAIN, Moment(WHEN_A_CHECKPOINT_IS_COMPLETE, 24, 24), id="pretrain-after"),
+        pytest.param(
+            PRETRAIN, Moment(die_when_a_checkpoint_is_complete, 24, 24), id="pretrain-after"
+        ),
         pytest.param(
             TRAIN_GAN,
-            Moment(WHEN_A_CHECKPOINT_HAS_NO_NAME_YET, 12, 8, "whole"),
+            Moment(die_when_a_checkpoint_has_no_name_yet, 12, 8, "whole"),
             id="train_gan-unnamed",
         ),
     ],
@@ -184,18 +170,18 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 ) -> None:
     project = project_before(stage, undisturbed, tmp_path / "project")
 
-    killed = run_until(moment, project, stage)
+    killed = project.kedro(*stage.command, before=partial(moment.prepare, moment.update))
     assert killed.code == -signal.SIGKILL, killed.output
     assert_nothing_looks_finished(project, stage)
     assert_checkpoints_are_whole(project, stage, moment)
 
-    resumed = project.kedro(*stage.command, **ONE_THREAD)
+    resumed = project.kedro(*stage.command)
     resumed.assert_success()
     assert f"{stage.name} resumes after update {moment.goes_on_after} " in one_line(resumed)
     assert_same_results(project, undisturbed, stage)
 
     before = checkpoints_of(project, stage)
-    again = project.kedro(*stage.command, **ONE_THREAD)
+    again = project.kedro(*stage.command)
     again.assert_success()
     assert "is reused" in one_line(again)
     assert "resumes" not in one_line(again)
@@ -208,26 +194,12 @@ def project_before(stage: Stage, finished: Project, path: Path) -> Project:
     project = make_project(path)
     pixels = "data/05_model_input"
     shutil.copytree(finished.path / pixels, project.path / pixels)
-    shutil.copy(finished.path / "mlflow.db", project.path)  # a new one takes seconds to set up
+    shutil.copy(finished.path / "mlflow.db", project.path)  # a new one takes a second to set up
     if stage is TRAIN_GAN:
         (project.path / MODELS).mkdir(parents=True)
         name = MODELS / "srresnet.safetensors"
         shutil.copy(finished.path / name, project.path / name)
     return project
-
-
-def run_until(moment: Moment, project: Project, stage: Stage) -> Outcome:
-    """Run the stage's command in a process that kills itself at a moment."""
-    driver = DRIVER.format(update=moment.update, hook=moment.hook)
-    process = subprocess.run(
-        [sys.executable, "-c", driver, *stage.command],
-        cwd=project.path,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        env={**os.environ, "COLUMNS": "200", **ONE_THREAD},
-    )
-    return Outcome(process.returncode, process.stdout + process.stderr)
 
 
 def one_line(outcome: Outcome) -> str:

@@ -1,16 +1,14 @@
 """The MLflow database of a project: made once, and found wherever the project lies."""
 
 import os
-import shutil
 import sqlite3
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
-from kedro_project import Project, make_project
+from kedro_project import Project, copy_of, make_project
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.tracking.store import ProjectStore
@@ -29,19 +27,9 @@ def runs(project: Path) -> list[mlflow.entities.Run]:
 
 def test_two_first_runs_at_a_time_share_the_database(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "kedro", *INGEST],
-            cwd=project.path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in started:
-        output, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, output
+    with ThreadPoolExecutor(2) as threads:
+        for outcome in threads.map(lambda _: project.kedro(*INGEST), range(2)):
+            outcome.assert_success()
     assert len(runs(project.path)) == 2
 
 
@@ -62,9 +50,7 @@ class TestAProjectWithARecord:
         assert run.info.artifact_uri.startswith(f"{project.path}/mlruns/")
 
     def test_takes_it_along_when_it_is_moved(self, project: Project, tmp_path: Path) -> None:
-        moved = Project(tmp_path / "elsewhere" / "project")
-        moved.path.parent.mkdir()
-        shutil.copytree(project.path, moved.path)
+        moved = copy_of(project, tmp_path / "elsewhere" / "project")
         hidden = project.path.rename(project.path.with_name("hidden"))
         try:
             with ProjectStore(moved.path).setting_up():

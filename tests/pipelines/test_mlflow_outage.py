@@ -3,17 +3,21 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import mlflow
 import pytest
-from kedro_project import Outcome, Project, make_project
+from finished_project import prepared_project
+from kedro.io import DataCatalog
+from kedro_project import Outcome, Project
 from local_server import free_port, mlflow_server
+from processes import Process
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,30 +25,26 @@ pytestmark = [
 ]
 
 TINY = (
-    "ingest.limit_per_split=8,pretrain.updates=4,pretrain.validate_every=2,"
+    "pretrain.updates=4,pretrain.validate_every=2,"
     "pretrain.validation_images=2,train_gan.updates=4,train_gan.validate_every=2,"
     "train_gan.validation_images=2,training.log_every=1,training.batch_norm_updates=1,"
-    "evaluate.faces_shown=1"
+    "evaluate.faces_shown=1,evaluate.examples_shown=1,evaluate.identity=off"
 )
 
-DRIVER = """
-import os, sys, time
-from pathlib import Path
-from kedro.framework.cli import main
-from kedro.io import DataCatalog
 
-save = DataCatalog.save
-def save_at_the_moment(catalog, name, data):
-    moment = Path(os.environ["MOMENTS"], name)
-    if moment.exists():
-        moment.rename(moment.with_suffix(".now"))
-        while moment.with_suffix(".now").exists():
-            time.sleep(0.05)
-    save(catalog, name, data)
-DataCatalog.save = save_at_the_moment
-main()
-"""
-"""``kedro`` that waits before it saves a dataset named by a file, until that file is removed."""
+def wait_before_saving(moments: Path) -> None:
+    """Before a dataset is saved that a file names, rename that file and wait till it is gone."""
+    original = DataCatalog.save
+
+    def save(catalog: DataCatalog, name: str, data: Any) -> None:
+        moment = moments / name
+        if moment.exists():
+            now = moment.rename(moment.with_suffix(".now"))
+            while now.exists():
+                time.sleep(0.02)
+        original(catalog, name, data)
+
+    patch.object(DataCatalog, "save", save).start()
 
 
 class Server:
@@ -77,9 +77,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("outage") / "project")
-    project.kedro("run", "--pipelines", "ingest,degrade", "--params", TINY).assert_success()
-    return project
+    return prepared_project(tmp_path_factory)
 
 
 def run(
@@ -95,15 +93,16 @@ def run(
     for name in moments:
         (folder / name).touch()
     log = folder / "output.log"
-    environment = {
-        **os.environ, "COLUMNS": "2000", "OMP_NUM_THREADS": "1", "MOMENTS": str(folder),
-        "MLFLOW_TRACKING_URI": server.address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    }  # fmt: skip
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, "run", "--pipelines", stages, "--params", params],
-            cwd=project.path, stdout=output, stderr=subprocess.STDOUT, env=environment,
-        )  # fmt: skip
+    log.write_text("")
+    process = Process(
+        "kedro", "run", "--pipelines", stages, "--params", params,
+        folder=project.path, stdout=log, stderr=log,
+        environment={
+            "COLUMNS": "2000", "MLFLOW_TRACKING_URI": server.address,
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        },
+        before=partial(wait_before_saving, folder),
+    )  # fmt: skip
     deadline = time.monotonic() + 300
     try:
         while process.poll() is None:
@@ -111,11 +110,11 @@ def run(
             for moment in folder.glob("*.now"):
                 moments[moment.stem]()
                 moment.unlink()
-            time.sleep(0.05)
+            time.sleep(0.02)
     finally:
         process.kill()
     assert not [name for name in moments if (folder / name).exists()], log.read_text()
-    return Outcome(process.wait(), log.read_text())
+    return Outcome(process.wait(0), log.read_text(), "")
 
 
 def test_what_an_outage_kept_back_is_sent_when_the_server_answers(

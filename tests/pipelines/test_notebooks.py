@@ -36,7 +36,7 @@ def test_is_kept_without_outputs(name: str) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A finished project, in which a small CelebA was ingested too, a bad face and a twin in it."""
-    project = finished_project(tmp_path_factory)
+    project, _ = finished_project(tmp_path_factory)
     shutil.copytree(PROJECT / "notebooks", project.path / "notebooks")
     _write_faces(project.path / "data/01_raw/celeba")
     stages = ("--env", "celeba", "--pipelines", "ingest,degrade")

@@ -14,8 +14,9 @@ def test_trains_on_realistic_images_and_says_so(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     project.kedro(
         "run", "--params",
-        "degrade.kind=realistic,degrade.realistic.clean=0,ingest.limit_per_split=9,"
-        "pretrain.updates=2,train_gan.updates=2,training.batch_norm_updates=1",
+        "degrade.kind=realistic,degrade.realistic.clean=0,ingest.limit_per_split=4,"
+        "pretrain.updates=2,train_gan.updates=2,training.batch_norm_updates=1,"
+        "evaluate.faces_shown=1,evaluate.examples_shown=1,evaluate.identity=off",
     ).assert_success()  # fmt: skip
 
     for split in ("train", "val", "test"):

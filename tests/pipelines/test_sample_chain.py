@@ -8,23 +8,18 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from kedro_project import Outcome, Project, make_project
+from finished_project import IMAGES, UPDATES, finished_project
+from kedro_project import Outcome, Project
 from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
 pytestmark = pytest.mark.slow
 
-SMALL = (
-    "pretrain.updates=30,pretrain.validate_every=20,pretrain.checkpoint_every=20,"
-    "train_gan.updates=6,training.log_every=10,training.batch_norm_updates=2"
-)
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Outcome]:
-    project = make_project(tmp_path_factory.mktemp("sample") / "project")
-    return project, project.kedro("run", "--params", SMALL)
+    return finished_project(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +59,7 @@ def test_evaluation_json_is_as_agreed(finished: tuple[Project, Outcome]) -> None
     assert evaluation["provenance"]["mlflow_run_id"] == only_run(project).info.run_id
     test = evaluation["sets"]["test"]
     scores = pd.read_csv(project.path / "data/08_reporting/sample/scores.csv")
-    assert test["images"] == scores["image"].nunique() > 0
+    assert test["images"] == scores["image"].nunique() == IMAGES
     assert set(test["models"]) == {"bicubic", "srresnet", "srgan"}
     for model, metrics in test["models"].items():
         of_model = scores[scores["model"] == model]
@@ -93,8 +88,10 @@ def test_datasets_have_their_manifests(finished: tuple[Project, Outcome]) -> Non
         assert [manifest["shape"] for manifest in manifests] == [[216, 176, 3], [54, 44, 3]]
 
 
-@pytest.mark.parametrize("name", ["srresnet", "srgan"])
-def test_weights_say_what_they_are(finished: tuple[Project, Outcome], name: str) -> None:
+@pytest.mark.parametrize(("name", "stage"), [("srresnet", "pretrain"), ("srgan", "train_gan")])
+def test_weights_say_what_they_are(
+    finished: tuple[Project, Outcome], name: str, stage: str
+) -> None:
     project, _ = finished
     path = project.path / f"data/06_models/sample/{name}.safetensors"
     with safe_open(path, framework="np") as file:
@@ -102,7 +99,7 @@ def test_weights_say_what_they_are(finished: tuple[Project, Outcome], name: str)
     assert json.loads(metadata["architecture"])["scale"] == 4
     provenance = json.loads(metadata["provenance"])
     assert provenance["mlflow_run_id"] == only_run(project).info.run_id
-    assert provenance["fingerprint"]["settings"]["updates"] == (30 if name == "srresnet" else 6)
+    assert provenance["fingerprint"]["settings"]["updates"] == UPDATES[stage]
 
 
 def test_mlflow_has_one_finished_run_with_flat_parameters_and_tags(run: Run) -> None:

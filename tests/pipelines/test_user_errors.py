@@ -10,12 +10,14 @@ from kedro_project import Project, make_project
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return make_project(tmp_path / "project")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which no stage ever begins, and so nothing changes but MLflow's database."""
+    return make_project(tmp_path_factory.mktemp("errors") / "project")
 
 
-def test_unknown_and_bad_parameters_are_named_before_any_stage(project: Project) -> None:
+def test_unknown_and_bad_parameters_are_named_before_any_stage(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
     outcome = project.kedro(
         "run", "--params", "pretrain.updatez=5,train_gan.content=vgg99,degrade.scale=3"
     )
@@ -87,7 +89,8 @@ def test_weights_of_a_metric_that_are_damaged_stop_a_stage_before_it_begins(
     (information / "METADATA").write_text("Name: stlpips_pytorch\nVersion: 0.0.2\n")
     (information / "RECORD").write_text(f"{weights.relative_to(tmp_path).as_posix()},,\n")
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    outcome = project.kedro("run", PYTHONPATH=paths)
+    outcome = project.kedro_from_scratch("run", PYTHONPATH=paths)
+    assert outcome.code == 1
     outcome.assert_readable_error(str(weights), "are damaged", "pip install")
     assert not (project.path / "data/05_model_input").exists()
 
@@ -98,7 +101,8 @@ def test_saving_on_threads_is_refused_for_it_would_lose_the_record(project: Proj
     assert not (project.path / "data/05_model_input").exists()
 
 
-def test_bad_settings_of_the_evaluation_are_named_at_once(project: Project) -> None:
+def test_bad_settings_of_the_evaluation_are_named_at_once(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
     outcome = project.kedro(
         "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.identity=maybe"
     )

@@ -61,7 +61,7 @@ class Server:
 
         with ThreadingHTTPServer(("127.0.0.1", self.port), Handler) as server:
             self.port = server.server_port
-            thread = Thread(target=server.serve_forever)
+            thread = Thread(target=server.serve_forever, args=(0.01,))  # seconds to notice its end
             thread.start()
             try:
                 yield

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kedro_project import run
 from local_server import wait_until_it_answers
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect
@@ -115,10 +116,12 @@ def serve(folder: Path, *arguments: str) -> Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The page; it must end cleanly when the tests are done with it."""
     server = serve(tmp_path_factory.mktemp("demo"), "--max-megapixels", "0.01")
     yield server
-    server.process.terminate()
-    server.process.wait(30)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(30) == 128 + signal.SIGINT
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture
@@ -234,20 +237,8 @@ def test_it_listens_on_loopback_only(server: Server) -> None:
 
 def test_a_port_that_is_taken(server: Server, tmp_path: Path) -> None:
     port = server.address.rstrip("/").rpartition(":")[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "deepdepixelate", "demo", "--no-browser", "--port", port],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1
+    arguments = ("demo", "--no-browser", "--port", port)
+    done = run("deepdepixelate", *arguments, folder=tmp_path)
+    assert done.code == 1
     assert f"the page cannot be served at 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_it_ends_cleanly(tmp_path: Path) -> None:
-    server = serve(tmp_path)
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(30) == 128 + signal.SIGINT
-    assert "Traceback" not in server.log.read_text()
