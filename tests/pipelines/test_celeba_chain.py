@@ -20,11 +20,12 @@ def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -
     weights = shared / "weights/vgg19_conv1_1_to_conv3_1.safetensors"
     outcome = project.kedro_from_scratch(
         "run", "--env", "celeba", "--params",
-        f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=24,"
+        f"celeba_dir={shared / 'celeba'},ingest.limit_per_split=8,"
         "pretrain.updates=4,pretrain.batch_size=2,pretrain.generator.blocks=2,"
         "train_gan.updates=2,train_gan.batch_size=2,train_gan.content=vgg22,"
         f"train_gan.vgg_weights={weights},training.batch_norm_updates=1,"
-        f"evaluate.benchmarks.set5={shared / 'benchmarks/set5'}",
+        f"evaluate.benchmarks.set5={shared / 'benchmarks/set5'},"
+        "evaluate.faces_shown=1,evaluate.examples_shown=1,evaluate.identity=off",
     )  # fmt: skip
     outcome.assert_success()
     assert "missing are 138,770 of train, 18,367 of val, 17,962 of test" in " ".join(
@@ -33,11 +34,11 @@ def test_real_faces_from_the_archive_to_scores(project: Project, shared: Path) -
 
     reporting = project.path / "data/08_reporting/celeba"
     report = json.loads((reporting / "ingest_report.json").read_text())
-    assert report["images"] == {"train": 24, "val": 24, "test": 24}
+    assert report["images"] == {"train": 8, "val": 8, "test": 8}
     assert report["missing"] == {"train": 162770 - 24000, "val": 18367, "test": 17962}
     assert report["rejected"] == {"train": [], "val": [], "test": []}
     evaluation = json.loads((reporting / "evaluation.json").read_text())
-    assert evaluation["sets"]["test"]["images"] == 24
+    assert evaluation["sets"]["test"]["images"] == 8
     assert evaluation["sets"]["test"]["models"]["bicubic"]["psnr_y"] == pytest.approx(28, abs=1.5)
     assert "tensors" not in evaluation["provenance"]["weights"]["srgan"]
     set5 = evaluation["sets"]["set5"]
