@@ -13,7 +13,7 @@ from tiny_training import adversarial, assert_equal, pretraining, smooth_images
 from torch import Tensor
 
 from deepdepixelate.models.generator import Generator
-from deepdepixelate.training.steps import AdversarialStep, TrainingStep
+from deepdepixelate.training.steps import TrainingStep
 
 Batch = tuple[Tensor, Tensor]
 
@@ -39,14 +39,9 @@ def cpp_compiler() -> None:
         pytest.skip("no C++ compiler, which torch.compile needs on a CPU")
 
 
-def with_head_start() -> AdversarialStep:
-    """With both kinds of update: without and with the generator."""
-    return adversarial(discriminator_head_start=1, pixel_weight=1, shift=16)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("cpp_compiler")
-@pytest.mark.parametrize("build", [pretraining, with_head_start])
+@pytest.mark.parametrize("build", [pretraining, adversarial])
 def test_compiled_updates_are_the_eager_ones_to_rounding(
     build: Callable[[], TrainingStep],
 ) -> None:

@@ -20,6 +20,7 @@ from deepdepixelate.models.generator import (
     from_pixels,
     to_pixels,
 )
+from deepdepixelate.models.pretrained import NAMES, find_generator
 from deepdepixelate.models.weights import Weights, build_generator
 
 Images = NDArray[np.uint8]
@@ -35,7 +36,7 @@ class Enlarger:
 
     def __init__(
         self,
-        weights: Weights,
+        model: Weights | str = NAMES[0],
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -45,7 +46,8 @@ class Enlarger:
         """Build the generator and fold it.
 
         Args:
-            weights: of a generator.
+            model: srgan or srresnet, from the package; the path of a .safetensors file; or the
+                weights of a generator.
             device: auto, cpu, cuda, cuda:1, mps.
             precision: bf16, fp32, or auto: bf16 if the hardware supports it.
             tile: side of the tiles in LR pixels; memory grows with its square. None to enlarge
@@ -54,8 +56,9 @@ class Enlarger:
                 the time; the result is slightly closer to the original, and slightly softer.
 
         Raises:
-            UserError: the weights are not a generator's, or the device is missing.
+            UserError: there is no such model, it is not a generator, or the device is missing.
         """
+        weights = find_generator(model) if isinstance(model, str) else model
         generator = build_generator(weights)
         self.scale = generator.architecture.scale
         self.compute = choose_compute(device, precision)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder
 from deepdepixelate.models.enlarge import Enlarger
-from deepdepixelate.models.pretrained import find_generator, label_of
-from deepdepixelate.photographs import FormatName, UnreadableImageError
+from deepdepixelate.models.pretrained import label_of
+from deepdepixelate.photographs import MEGAPIXELS, FormatName, UnreadableImageError
 from deepdepixelate.photographs.finding import (
     Failure,
     Found,
@@ -35,15 +35,26 @@ _NO_MEMORY = "there is not enough memory for it: use smaller tiles, or a smaller
 
 
 class Enhancer(Enlarger):
-    """Enlarges photographs with one generator; the arguments are those of ``Enlarger``."""
+    """Enlarges photographs with one generator: ``Enhancer("srgan").enlarge("face.jpg")``.
+
+    The arguments are those of ``Enlarger``.
+    """
 
     def enlarge(
-        self, photograph: Photograph, on_tile: Callable[[], object] = lambda: None
+        self, photograph: Photograph | str | Path, on_tile: Callable[[], object] = lambda: None
     ) -> Image.Image:
         """Enlarge a photograph; the result is gray or transparent like the photograph.
 
-        See ``Enlarger.__call__`` for ``on_tile`` and for the error.
+        Args:
+            photograph: a file, of any format that Pillow reads, or what ``read_photograph`` gave.
+            on_tile: called after each tile.
+
+        Raises:
+            UnreadableImageError: the file is not an image, damaged, too small or too large.
+            UserError: the output has NaN or infinite values.
         """
+        if not isinstance(photograph, Photograph):
+            photograph = read_photograph(Path(photograph), max_pixels=int(MEGAPIXELS * 1e6))
         return photograph.finish(Image.fromarray(self(photograph.pixels, on_tile)))
 
 
@@ -87,7 +98,7 @@ def enhance(
     """
     found = find_photographs(inputs, output)
     enhancer = Enhancer(
-        find_generator(model),
+        model,
         device=device,
         precision=precision,
         tile=tile,

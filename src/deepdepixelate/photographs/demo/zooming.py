@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 
 from PIL import Image
 
-from deepdepixelate.models.pretrained import find_generator, label_of
+from deepdepixelate.models.pretrained import label_of
 from deepdepixelate.photographs import MEGAPIXELS
 from deepdepixelate.photographs.demo.crop_box import Box
 from deepdepixelate.photographs.enhance import Enhancer
@@ -77,9 +77,7 @@ class Zoomer:
         """
         self.max_pixels = max_pixels
         self._folder = folder
-        self._enhancers = {
-            model: Enhancer(find_generator(model), device=device, tile=tile) for model in models
-        }
+        self._enhancers = {model: Enhancer(model, device=device, tile=tile) for model in models}
 
     def open(self, path: Path) -> Opened:
         """Read a photograph.

@@ -1,0 +1,108 @@
+"""The documents keep step with the code: their snippets run, and what they name exists."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import mlflow
+import pytest
+from finished_project import finished_project
+from kedro_project import PROJECT, Project
+from omegaconf import OmegaConf
+from PIL import Image
+
+from deepdepixelate.cli import cli
+from deepdepixelate.parameters import check_parameters
+
+DOCUMENTS = [
+    PROJECT / "README.md",
+    PROJECT / "CONTRIBUTING.md",
+    *sorted((PROJECT / "conf").rglob("*.md")),
+    *sorted((PROJECT / "docs").rglob("*.md")),
+]
+STAGES = "ingest|degrade|training|pretrain|train_gan|evaluate|enhance"
+
+
+def blocks(document: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a language, without the indentation of a list."""
+    fenced = r"^( *)```(\w*)[^\n]*\n(.*?)^ *```$"
+    for indent, of, code in re.findall(fenced, document.read_text(), re.MULTILINE | re.DOTALL):
+        if of == language:
+            yield re.sub(f"^{indent}", "", code, flags=re.MULTILINE)
+
+
+SNIPPETS = [
+    pytest.param(code, id=f"{document.stem}-{number}")
+    for document in DOCUMENTS
+    for number, code in enumerate(blocks(document, "python"))
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project, _ = finished_project(tmp_path_factory)
+    face = Image.radial_gradient("L").convert("RGB").resize((44, 54))
+    face.save(project.path / "face.png")
+    (project.path / "faces/img_align_celeba").mkdir(parents=True)
+    face.save(project.path / "faces/img_align_celeba/000001.png")
+    return project
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_snippet_runs_as_it_stands(
+    code: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)
+    before = mlflow.get_tracking_uri()
+    try:
+        exec(compile(code, "snippet", "exec"), {})  # noqa: S102
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _values() -> Any:
+    files = sorted((PROJECT / "conf/base").glob("parameters*.yml"))
+    return OmegaConf.merge(*map(OmegaConf.load, files))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_parameters_that_a_command_sets_are_accepted(document: Path) -> None:
+    for items in re.findall(r'--params "([^"]+)"', document.read_text()):
+        if not re.search(r"\$|\.\.\.|NAME", items):
+            changed = OmegaConf.from_dotlist(items.split(","))
+            merged = OmegaConf.merge(_values(), changed)
+            check_parameters(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_parameters_that_are_named_exist(document: Path) -> None:
+    for name in re.findall(rf"`((?:{STAGES})\.[a-z_.0-9]+)[`=]", document.read_text()):
+        values = OmegaConf.to_container(_values())
+        for part in name.split("."):
+            if values == {}:
+                break  # benchmarks of any name
+            assert isinstance(values, dict)
+            assert part in values, name
+            values = values[part]
+
+
+def _commands(document: Path) -> Iterator[list[str]]:
+    for block in blocks(document, ""):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["deepdepixelate"] or words[:2] == ["kedro", "run"]:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_commands_and_their_options_exist(document: Path) -> None:
+    for name, *arguments in _commands(document):
+        if name.startswith("--"):
+            continue
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
+        known = {option for each in command.params for option in [*each.opts, *each.secondary_opts]}
+        assert {each for each in arguments if re.fullmatch("--?[a-z-]+", each)} <= known
