@@ -5,12 +5,13 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kedro.io import DatasetError
+from kedro.io import AbstractDataset, DatasetError
 from PIL import Image
 
 from deepdepixelate.data.shards import ImageBatch, ImageStream
@@ -23,6 +24,7 @@ from deepdepixelate.datasets import (
     PackagedHistory,
     PackagedWeights,
     Picture,
+    SampleFaces,
 )
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights
@@ -80,6 +82,41 @@ def test_image_shards_that_fail_to_save_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no usable images"):
         dataset.save(ImageStream([]))
     assert not dataset.exists()
+
+
+def opened(preview: str) -> Image.Image:
+    return Image.open(BytesIO(base64.b64decode(preview)))
+
+
+def test_image_shards_are_previewed_as_a_contact_sheet(tmp_path: Path) -> None:
+    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val", images_per_shard=4)
+    dataset.save(image_stream(10))
+    images = dataset.load()
+    sheet = opened(dataset.preview(images=4))
+    assert sheet.height == 17 * 42  # two images of 8 and a gap of 1, each pixel 42 x 42
+    shown = np.asarray(sheet.crop(sheet.getchannel("A").getbbox()).reduce(42))
+    for index, top, left in ((0, 0, 0), (3, 0, 9), (6, 9, 0), (9, 9, 9)):
+        image = shown[top : top + 8, left : left + 8, :3]
+        np.testing.assert_array_equal(image, images[index])
+    assert not shown[8].any()
+    assert not shown[:, 8].any()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_contact_sheet_has_each_image_once(tmp_path: Path, count: int) -> None:
+    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val", images_per_shard=4)
+    dataset.save(image_stream(count))
+    tile = 720 // (9 * min(count, 2) - 1) * 8
+    shown = np.asarray(opened(dataset.preview()))[..., 3] > 0
+    assert shown.sum() == count * tile**2
+
+
+def test_a_contact_sheet_of_large_images_is_scaled_down(tmp_path: Path) -> None:
+    pixels = np.full((2, 400, 500, 3), 100, np.uint8)
+    dataset = ImageShards(filepath=str(tmp_path / "hr"), split="val", images_per_shard=4)
+    dataset.save(ImageStream([ImageBatch(["a.png", "b.png"], pixels)]))
+    left, top, right, bottom = opened(dataset.preview()).getchannel("A").getbbox() or (0, 0, 0, 0)
+    assert (right - left, bottom - top) == (720, 285)
 
 
 # -- NetworkWeights --------------------------------------------------------------------------------
@@ -183,7 +220,7 @@ def test_a_picture_is_saved_loaded_and_previewed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(dataset.load()), pixels)
 
     # Kedro-Viz squeezes any preview into its own frame: this one has the frame's proportions.
-    with Image.open(BytesIO(base64.b64decode(dataset.preview()))) as image:
+    with opened(dataset.preview()) as image:
         assert image.width / image.height == pytest.approx(458 / 300, abs=0.1)
         left, top = (image.width - 17) // 2, (image.height - 12) // 2
         shown = image.convert("RGB").crop((left, top, left + 17, top + 12))
@@ -228,19 +265,30 @@ def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "dataset",
+    ("dataset", "shown"),
     [
-        ImageShards(filepath="some/place", split="train", images_per_shard=1),
-        NetworkWeights(filepath="some/place"),
-        Folder(filepath="some/place"),
-        CelebAFaces(filepath="some/place"),
+        (
+            ImageShards(filepath="a/b", split="train", images_per_shard=7),
+            "filepath='a/b', split='train', images_per_shard=7",
+        ),
+        (
+            SampleFaces(photographs={"val": ["a.png"]}, width=3, height=4, overlap=0.5),
+            "photographs={'val': ['a.png']}, width=3, height=4, overlap=0.5",
+        ),
+        (NetworkWeights(filepath="a/b"), "filepath='a/b'"),
+        (Folder(filepath="a/b"), "filepath='a/b'"),
+        (CelebAFaces(filepath="a/b"), "filepath='a/b'"),
+        (PackagedWeights(name="srgan"), "name='srgan'"),
+        (PackagedHistory(name="pretrain"), "name='pretrain'"),
+        (History(filepath="a/b.csv"), "a/b.csv"),
+        (Picture(filepath="a/b.png"), "a/b.png"),
     ],
-    ids=lambda dataset: type(dataset).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_datasets_say_where_they_are(
-    dataset: ImageShards | NetworkWeights | Folder | CelebAFaces,
-) -> None:
-    assert "some/place" in str(dataset)
+def test_datasets_show_their_arguments(dataset: AbstractDataset[Any, Any], shown: str) -> None:
+    assert f"{type(dataset).__name__}(" in str(dataset)
+    assert shown in str(dataset)
+    assert " at 0x" not in str(dataset)
 
 
 # -- PackagedWeights, PackagedHistory --------------------------------------------------------------

@@ -5,6 +5,7 @@ weights are loaded or saved.
 """
 
 import base64
+import math
 import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -12,11 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NewType, NoReturn, TypeVar
 
+import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.pillow import ImageDataset
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepdepixelate.data.shards import MANIFEST, ImageStream, ShardedImages, write_shards
 from deepdepixelate.data.sources import FaceSource, Split, open_celeba
@@ -30,6 +32,7 @@ Content = TypeVar("Content")
 ImagePreview = NewType("ImagePreview", str)
 
 _FRAME = 458 / 300  # width to height of Kedro-Viz's panel, which stretches a preview to fill it
+_SHEET = 720  # greatest width of a contact sheet, in pixels
 
 
 class _ReadOnly(AbstractDataset[Any, Content]):
@@ -71,17 +74,21 @@ class SampleFaces(_ReadOnly[FaceSource]):
         overlap: float,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self._arguments = (photographs, width, height, overlap)
+        self._arguments: dict[str, Any] = {
+            "photographs": photographs,
+            "width": width,
+            "height": height,
+            "overlap": overlap,
+        }
         self.metadata = metadata
 
     def load(self) -> FaceSource:
         from deepdepixelate.data.sample import open_sample
 
-        return open_sample(*self._arguments)
+        return open_sample(**self._arguments)
 
     def _describe(self) -> dict[str, Any]:
-        photographs, width, height, _ = self._arguments
-        return {"photographs": dict(photographs), "size": (width, height)}
+        return self._arguments
 
 
 class ImageShards(AbstractDataset[ImageStream, ShardedImages]):
@@ -115,7 +122,32 @@ class ImageShards(AbstractDataset[ImageStream, ShardedImages]):
         return (self._filepath / MANIFEST).is_file()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "split": self._split}
+        return {
+            "filepath": str(self._filepath),
+            "split": self._split,
+            "images_per_shard": self._images_per_shard,
+        }
+
+    def preview(self, images: int = 8) -> ImagePreview:
+        """A contact sheet for Kedro-Viz, of images spread evenly over the data set.
+
+        Small images are enlarged by a whole factor without smoothing, so that their pixels show.
+        """
+        stored = ShardedImages(self._filepath)
+        chosen = np.unique(np.linspace(0, len(stored) - 1, images).round().astype(int))
+        height, width, _ = stored.manifest.shape
+        columns = max(1, round(math.sqrt(len(chosen) * _FRAME * height / width)))
+        rows = math.ceil(len(chosen) / columns)
+        gap = max(1, width // 40)
+        right, down = width + gap, height + gap
+        sheet = Image.new("RGBA", (columns * right - gap, rows * down - gap))
+        for place, index in enumerate(chosen):
+            row, column = divmod(place, columns)
+            sheet.paste(Image.fromarray(stored[index]), (column * right, row * down))
+        scale = _SHEET / sheet.width
+        if scale < 1:
+            return _framed(ImageOps.scale(sheet, scale))
+        return _framed(ImageOps.scale(sheet, int(scale), Image.Resampling.NEAREST))
 
 
 class Folder(_ReadOnly[Path]):
@@ -208,16 +240,21 @@ class Picture(ImageDataset):
     """``pillow.ImageDataset`` with a preview for Kedro-Viz."""
 
     def preview(self, height: int | None = None) -> ImagePreview:
-        """The picture as a PNG in base64, in a transparent frame of the panel's proportions.
+        """The picture, or its upper part.
 
         Args:
             height: in pixels, how much of the picture is shown, from its top; None for all of it.
         """
         picture: Image.Image = self.load.__wrapped__(self)  # without Kedro's log message
-        shown = picture.crop((0, 0, picture.width, min(height or picture.height, picture.height)))
-        width = max(shown.width, round(shown.height * _FRAME))
-        frame = Image.new("RGBA", (width, max(shown.height, round(width / _FRAME))))
-        frame.paste(shown, ((frame.width - shown.width) // 2, (frame.height - shown.height) // 2))
-        file = BytesIO()
-        frame.save(file, "PNG")
-        return ImagePreview(base64.b64encode(file.getvalue()).decode())
+        shown = min(height or picture.height, picture.height)
+        return _framed(picture.crop((0, 0, picture.width, shown)))
+
+
+def _framed(image: Image.Image) -> ImagePreview:
+    """An image as a PNG in base64, in a transparent frame of the panel's proportions."""
+    width = max(image.width, round(image.height * _FRAME))
+    frame = Image.new("RGBA", (width, max(image.height, round(width / _FRAME))))
+    frame.paste(image, ((frame.width - image.width) // 2, (frame.height - image.height) // 2))
+    file = BytesIO()
+    frame.save(file, "PNG")
+    return ImagePreview(base64.b64encode(file.getvalue()).decode())

@@ -205,7 +205,8 @@ def test_shows_the_layers_in_order(fresh: Fresh) -> None:
 
 def test_works_before_the_first_run(fresh: Fresh) -> None:
     assert fresh.errors == []
-    assert not {"scores", "evaluation", "comparison", "pretrain_curves"} & set(fresh.previewed)
+    unwritten = {"hr_train", "scores", "evaluation", "comparison", "pretrain_curves"}
+    assert not unwritten & set(fresh.previewed)
 
 
 def test_asks_nothing_of_other_hosts_but_its_font(fresh: Fresh) -> None:
@@ -240,8 +241,9 @@ def test_previews_the_curves_of_a_training(after_a_run: Viz, stage: str) -> None
     expect(chart.locator(".ytitle")).to_have_text("PSNR / dB")
 
 
-def test_previews_the_comparison_undistorted(after_a_run: Viz) -> None:
-    after_a_run.open_panel("comparison")
+@pytest.mark.parametrize("name", ["comparison", "hr_train", "lr_test"])
+def test_previews_pictures_undistorted(after_a_run: Viz, name: str) -> None:
+    after_a_run.open_panel(name)
     image = after_a_run.panel.locator("img.pipeline-metadata__plot-image")
     expect(image).to_be_visible()
     natural, shown = image.evaluate(
