@@ -148,7 +148,7 @@ def test_what_an_outage_kept_back_is_sent_when_the_server_answers(
     }
     assert files == {
         "models/srresnet.safetensors", "models/srgan.safetensors",
-        "curves/pretrain_curves.json", "curves/train_gan_curves.json",
+        "curves/pretrain_curves.html", "curves/train_gan_curves.html",
         "evaluation/scores.csv", "evaluation/evaluation.json",
         "evaluation/comparison.png", "evaluation/report.html",
     }  # fmt: skip

@@ -49,7 +49,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcomes(project: Project, benchmark: Path) -> list[Outcome]:
-    """A training, an evaluation by itself, and half of the training again, nothing to be done."""
+    """A training, an evaluation by itself, and half of the training again, already finished."""
     commands = [
         ("--pipelines", "ingest,degrade,pretrain,train_gan", "--params", TINY),
         ("--pipeline", "evaluate", "--params", f"evaluate.benchmarks.noise={benchmark},{FEW}"),
@@ -158,7 +158,9 @@ def test_an_evaluation_and_its_training_know_each_other(project: Project, runs: 
     for name in ("srresnet", "srgan"):
         assert evaluation.data.tags[f"evaluates.{name}.run"] == training.info.run_id
         assert evaluation.data.tags[f"evaluates.{name}.digest"] == weights(project, name).digest
-    assert f"/runs/{training.info.run_id})" in evaluation.data.tags["mlflow.note.content"]
+    description = evaluation.data.tags["mlflow.note.content"]
+    assert f"/runs/{training.info.run_id})" in description
+    assert f"{evaluation.data.metrics['test.srgan.psnr_y']:.2f}" in description
     key = f"evaluated_by.{evaluation.info.run_id[:8]}"
     assert training.data.tags[key] == evaluation.info.run_id
     scored = {model.model_id for model in inputs(evaluation).model_inputs}
@@ -170,7 +172,7 @@ def test_another_evaluation_adds_its_link(client: mlflow.MlflowClient, runs: lis
     training = runs[0].info.run_id
     origin = {"digest": "0", "mlflow_run_id": training}
     with mlflow.start_run(experiment_id=runs[0].info.experiment_id) as another:
-        lineage.link_evaluation({"srgan": origin})
+        lineage.link_evaluation({"srgan": origin}, {})
     tags = client.get_run(training).data.tags
     links = {value for key, value in tags.items() if key.startswith("evaluated_by.")}
     assert links == {runs[1].info.run_id, another.info.run_id}
@@ -189,7 +191,7 @@ def test_weights_whose_training_run_is_not_here_are_named_by_their_digest_alone(
     }
     caplog.set_level(logging.WARNING, logger="deepdepixelate")
     with mlflow.start_run(experiment_id=experiment) as run:
-        lineage.link_evaluation(lost)
+        lineage.link_evaluation(lost, {})
     assert not caplog.records
     tags = client.get_run(run.info.run_id).data.tags
     links = {name: value for name, value in tags.items() if name.startswith("evaluates.")}
@@ -199,6 +201,11 @@ def test_weights_whose_training_run_is_not_here_are_named_by_their_digest_alone(
         "evaluates.untracked.digest": "3",
     }
     assert "mlflow.note.content" not in tags
+
+
+def scores(run: Run, prefix: str) -> str:
+    psnr, st_lpips = (run.data.metrics[f"{prefix}.{name}"] for name in ("psnr_y", "st_lpips"))
+    return f"PSNR {psnr:.2f}\N{NO-BREAK SPACE}dB, ST-LPIPS {st_lpips:.3f}"
 
 
 @pytest.mark.parametrize("name", ["srresnet", "srgan"])
@@ -212,8 +219,13 @@ def test_a_generator_is_registered_once(
     assert version.tags["weights_digest"] == weights(project, name).digest
     images = np.random.default_rng(0).integers(0, 256, (2, 10, 12, 3), np.uint8)
     expected = Enlarger(weights(project, name), device="cpu", precision="fp32")(images)
-    for uri in (f"models:/{registered}/1", f"runs:/{runs[0].info.run_id}/{name}"):
+    for uri in (f"models:/{registered}@latest", f"runs:/{runs[0].info.run_id}/{name}"):
         np.testing.assert_array_equal(mlflow.pyfunc.load_model(uri).predict(images), expected)
+    stage = {"srresnet": "pretrain", "srgan": "train_gan"}[name]
+    test, validation, architecture = str(version.description).split("\n\n")
+    assert test == f"Test: {scores(runs[1], f'test.{name}')}"
+    assert validation == f"Validation: {scores(runs[0], f'{stage}.val')}"
+    assert architecture.startswith("4x, 1 blocks of 8 channels")
 
 
 @pytest.mark.parametrize(("name", "stage"), [("srresnet", "pretrain"), ("srgan", "train_gan")])
@@ -244,7 +256,21 @@ def test_a_training_on_earlier_weights_says_so(project: Project, runs: list[Run]
     assert again.data.tags["starts_from.srresnet.digest"] == weights(project, "srresnet").digest
 
 
-def test_runs_are_named_for_people(runs: list[Run]) -> None:
-    assert runs[1].info.run_name == "evaluate, sample"
+def test_curves_are_logged_as_a_page_that_works_without_a_network(
+    client: mlflow.MlflowClient, runs: list[Run], tmp_path: Path
+) -> None:
+    files = [file.path for file in client.list_artifacts(runs[0].info.run_id, "curves")]
+    assert files == ["curves/pretrain_curves.html", "curves/train_gan_curves.html"]
+    for file in files:
+        page = Path(client.download_artifacts(runs[0].info.run_id, file, str(tmp_path))).read_text()
+        assert "validation PSNR" in page
+        assert not re.search(r"<script[^>]* src=", page)
+
+
+def test_runs_are_named_after_what_was_changed(runs: list[Run]) -> None:
+    assert runs[0].info.run_name == "ingest.limit_per_split=4, pretrain.updates=6, pretrain.batc…"
+    assert runs[0].data.tags["kedro_command"] == (
+        f"kedro run --pipelines ingest,degrade,pretrain,train_gan --params {TINY}"
+    )
     assert runs[1].data.tags["dataset"] == "sample"
     assert runs[1].data.tags["runner"] == "SequentialRunner"

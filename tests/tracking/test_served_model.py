@@ -183,6 +183,7 @@ def run_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert mlflow.get_tracking_uri().endswith(f"{folder}/mlflow.db"), "another test set it"
         with mlflow.start_run(experiment_id=experiment) as run:
             mlflow.log_metric("train_gan.val.psnr_y", 20.5, step=7)
+            mlflow.log_metric("train_gan.val.st_lpips", 0.25, step=7)
             mlflow.log_metric("pretrain.val.psnr_y", 19.5, step=7)
             register_generator("srgan", make_weights(), "sample")
         yield run.info.run_id
@@ -248,12 +249,17 @@ def test_is_linked_to_its_run_and_the_last_validation(run_id: str) -> None:
     assert version.tags["weights_digest"] == make_weights().digest
     assert version.tags["scale"] == "4"
     assert "git_commit" not in version.tags
-    assert "7 updates on sample" in str(version.description)
+    scores, architecture = str(version.description).split("\n\n")
+    assert scores == "Validation: PSNR 20.50\N{NO-BREAK SPACE}dB, ST-LPIPS 0.250"
+    assert architecture == "4x, 1 blocks of 4 channels, 7 updates on sample"
     outputs = client.get_run(run_id).outputs
     assert outputs is not None
     (output,) = outputs.model_outputs
     metrics = client.get_logged_model(output.model_id).metrics or ()
-    assert {metric.key: metric.value for metric in metrics} == {"train_gan.val.psnr_y": 20.5}
+    assert {metric.key: metric.value for metric in metrics} == {
+        "train_gan.val.psnr_y": 20.5,
+        "train_gan.val.st_lpips": 0.25,
+    }
 
 
 @pytest.mark.slow
@@ -364,7 +370,8 @@ def test_registering_again_is_silent_and_makes_another_version(
     with mlflow.start_run(log_system_metrics=False):
         register_generator("srgan", make_weights(seed=1), "sample")
     assert capfd.readouterr() == ("", "")
-    latest = mlflow.MlflowClient().get_model_version(NAME, "2")
+    latest = mlflow.MlflowClient().get_model_version_by_alias(NAME, "latest")
+    assert int(latest.version) == 2
     assert latest.tags["weights_digest"] == make_weights(seed=1).digest
 
 

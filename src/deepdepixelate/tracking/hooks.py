@@ -30,8 +30,12 @@ from pydantic import BaseModel
 
 from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.tracking import lineage
+from deepdepixelate.tracking.descriptions import run_name, typed_command
 from deepdepixelate.tracking.outbox import OUTBOX
 from deepdepixelate.tracking.store import ProjectStore, active_run_id
+
+_HTML = {"include_plotlyjs": True, "default_height": "1200px"}
+"""MLflow's page draws HTML, but not Plotly's JSON. The file works without a network."""
 
 
 class TrackingHooks:
@@ -90,16 +94,19 @@ class TrackingHooks:
         pipeline = "+".join(run_params.get("pipeline_names") or ["__default__"])
         commit = git_commit() or "unknown"
         chain = "whole chain" if pipeline == "__default__" else pipeline
+        changes = run_params.get("runtime_params") or {}
+        command = typed_command()
         # <kedro.runner.sequential_runner.SequentialRunner object at 0x7f…>
         runner = run_params["runner"].partition(" object at ")[0].rpartition(".")[2]
         return {
-            "mlflow.runName": f"{chain}, {self._dataset}",
+            "mlflow.runName": run_name(changes) or f"{chain}, {self._dataset}",
             "mlflow.source.git.commit": commit,
             "git_commit": commit,
             "environment": run_params.get("env") or "local",
             "pipeline": pipeline,
             "dataset": self._dataset,
             "runner": runner,
+            **({} if command is None else {"kedro_command": command}),
         }
 
     @hook_impl
@@ -147,7 +154,11 @@ class TrackingHooks:
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Log a file or metrics; register a trained generator; link an evaluation to trainings."""
         dataset = self._outputs.get(dataset_name)
-        if dataset is not None and hasattr(dataset, "artifact_path"):
+        if dataset is not None and hasattr(data, "write_html"):  # a Plotly figure
+            place = f"{dataset.artifact_path}/{dataset_name}.html"
+            log = partial(mlflow.log_figure, data, place, save_kwargs=dict(_HTML))
+            OUTBOX.send(f"the figure {dataset_name}", log)
+        elif dataset is not None and hasattr(dataset, "artifact_path"):
             file = Path(str(dataset._filepath))
             shown = file.relative_to(self._project) if file.is_relative_to(self._project) else file
             log = partial(mlflow.log_artifact, str(file), dataset.artifact_path)
@@ -163,7 +174,8 @@ class TrackingHooks:
 
                 register_generator(dataset_name, data, self._dataset)
         elif dataset_name == "evaluation":
-            link = partial(lineage.link_evaluation, data["provenance"]["weights"])
+            weights, sets = data["provenance"]["weights"], data["sets"]
+            link = partial(lineage.link_evaluation, weights, sets)
             OUTBOX.send("the links to the evaluated trainings", link)
         elif dataset_name == "evaluation_metrics":  # saved after the evaluation that links models
             OUTBOX.send("the scores of the models", partial(lineage.add_scores, data))

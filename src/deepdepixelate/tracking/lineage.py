@@ -24,6 +24,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from deepdepixelate.data.shards import ImagePairs
+from deepdepixelate.tracking.descriptions import describe_run, describe_scores
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
 """MLflow's name for the use of each split."""
@@ -116,33 +117,34 @@ def link_weights(relation: str, weights: Mapping[str, Mapping[str, Any]]) -> dic
         and _is_in_store(str(maker))
     }
     tags |= {f"{relation}.{name}.run": maker for name, maker in makers.items()}
-    if makers:  # the run's description in MLflow's pages
-        links = [
-            f"{name} of run [{maker[:8]}](#/experiments/{run.experiment_id}/runs/{maker})"
-            for name, maker in makers.items()
-        ]
-        verb = relation.replace("_", " ").capitalize()
-        tags["mlflow.note.content"] = f"{verb} {' and '.join(links)}."
     mlflow.set_tags(tags)
+    describe_run(run.run_id)
     for name, maker in makers.items():
         _add_input_model(run.run_id, name, maker)
     return makers
 
 
-def link_evaluation(weights: Mapping[str, Mapping[str, Any]]) -> None:
-    """Link the active run, an evaluation, and the runs that made the weights, in both directions.
+def link_evaluation(weights: Mapping[str, Mapping[str, Any]], sets: Mapping[str, Any]) -> None:
+    """Describe the active run, an evaluation, and link it and the runs that made the weights.
 
     Each evaluation has its own tag in those runs, ``evaluated_by.<first 8 digits of its id>``, so
     that concurrent evaluations do not overwrite each other's.
+
+    Args:
+        weights: see ``link_weights``.
+        sets: the entry ``sets`` of ``evaluation.json``.
     """
     makers = link_weights("evaluates", weights)
     evaluation = _active().run_id
+    describe_run(evaluation, sets)
     for maker in sorted(set(makers.values())):
         mlflow.MlflowClient().set_tag(maker, f"evaluated_by.{evaluation[:8]}", evaluation)
 
 
 def add_scores(metrics: Iterable[str]) -> None:
     """Attach metrics of the active run, an evaluation, to the models that they score.
+
+    The descriptions of registered versions get the scores on the test split.
 
     Args:
         metrics: names as ``<set>.<generator>.<metric>``, logged before.
@@ -154,9 +156,10 @@ def add_scores(metrics: Iterable[str]) -> None:
         *(run.inputs.model_inputs if run.inputs else ()),
     ]
     for model in models:
-        name = client.get_logged_model(model.model_id).name
-        of_model = [metric for metric in metrics if metric.split(".")[1] == name]
+        logged = client.get_logged_model(model.model_id)
+        of_model = [metric for metric in metrics if metric.split(".")[1] == logged.name]
         add_metrics(run.info.run_id, model.model_id, of_model)
+        describe_scores(logged, "Test", run.data.metrics, f"test.{logged.name}.")
 
 
 def add_metrics(run_id: str, model_id: str, metrics: Iterable[str]) -> None:

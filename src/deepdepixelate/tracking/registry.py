@@ -22,6 +22,7 @@ from PIL import Image
 import deepdepixelate
 from deepdepixelate.models.generator import GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, save_weights
+from deepdepixelate.tracking.descriptions import describe_scores
 from deepdepixelate.tracking.lineage import add_metrics
 from deepdepixelate.tracking.outbox import OUTBOX
 
@@ -65,7 +66,7 @@ def register_generator(generator: str, weights: Weights, dataset: str) -> None:
             name,
             f"{_TITLES.get(generator, generator)} trained on {dataset} by DeepDepixelate: enlarges "
             "RGB images, given as uint8 arrays or as PNG or JPEG files.\n\n"
-            f'`mlflow.pyfunc.load_model("models:/{name}/VERSION").predict(image)`',
+            f'`mlflow.pyfunc.load_model("models:/{name}@latest").predict(image)`',
         )
         architecture = GeneratorArchitecture.model_validate(dict(weights.architecture))
         client.update_model_version(
@@ -74,6 +75,8 @@ def register_generator(generator: str, weights: Weights, dataset: str) -> None:
             f"{architecture.scale}x, {architecture.blocks} blocks of {architecture.channels} "
             f"channels, {_updates(weights):,} updates on {dataset}",
         )
+        metrics = client.get_run(str(model.source_run_id)).data.metrics
+        describe_scores(model, "Validation", metrics, _validated(weights))
 
     OUTBOX.send(f"the model {name}", register)
 
@@ -105,8 +108,7 @@ def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> 
     client.log_model_artifacts(model.model_id, str(folder / "model"))
     model = client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=_updates(weights))])
-    validated = f"{weights.provenance['fingerprint']['stage']}.val."
-    last = [metric for metric in recorded.metrics if metric.startswith(validated)]
+    last = [metric for metric in recorded.metrics if metric.startswith(_validated(weights))]
     add_metrics(run_id, model.model_id, last)
     return model
 
@@ -155,6 +157,11 @@ def _example() -> str:
     png = BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     return base64.b64encode(png.getvalue()).decode()
+
+
+def _validated(weights: Weights) -> str:
+    """What the names of the training's validation metrics begin with."""
+    return f"{weights.provenance['fingerprint']['stage']}.val."
 
 
 def _updates(weights: Weights) -> int:
