@@ -171,7 +171,10 @@ class Folder(_ReadOnly[Path]):
 
 
 class NetworkWeights(AbstractDataset["Weights", "Weights"]):
-    """Weights of a network as safetensors, with architecture and provenance in the header."""
+    """Weights of a network as safetensors, with architecture and provenance in the header.
+
+    Saving keeps a generator's file that may be better; see ``keep_previous``.
+    """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -183,8 +186,9 @@ class NetworkWeights(AbstractDataset["Weights", "Weights"]):
         return load_weights(self._filepath)
 
     def save(self, data: "Weights") -> None:
-        from deepdepixelate.models.weights import save_weights
+        from deepdepixelate.models.weights import keep_previous, save_weights
 
+        keep_previous(self._filepath, data)
         save_weights(self._filepath, data)
 
     def _exists(self) -> bool:

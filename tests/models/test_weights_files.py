@@ -11,7 +11,13 @@ from safetensors.torch import save_file
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.models.weights import Weights, build_generator, load_weights, save_weights
+from deepdepixelate.models.weights import (
+    Weights,
+    build_generator,
+    keep_previous,
+    load_weights,
+    save_weights,
+)
 
 ARCHITECTURE = GeneratorArchitecture(blocks=1, channels=4, scale=2)
 PROVENANCE = {"fingerprint": {"stage": "pretrain", "seed": 3, "rates": [0.1, 0.2]}, "commit": "ä"}
@@ -201,3 +207,65 @@ def test_discriminator_is_not_a_generator(tmp_path: Path) -> None:
     assert loaded.kind == "discriminator"
     with pytest.raises(UserError, match="of a discriminator; a generator is needed"):
         build_generator(loaded)
+
+
+def trained(weights: Weights, seed: int, stage: str = "pretrain", **validation: object) -> Weights:
+    """Weights of a training with this seed, and its validation."""
+    return replace(
+        weights,
+        tensors={name: tensor + seed for name, tensor in weights.tensors.items()},
+        provenance={
+            "fingerprint": {"stage": stage, "seed": seed},
+            "validation": {"hr": "a", "lr": "b", "images": 8, **validation},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "before", "after", "reason"),
+    [
+        ("pretrain", {"psnr_y": 28.0}, {"psnr_y": 25.5}, "PSNR was better (28.000, now 25.500)"),
+        ("pretrain", {"psnr_y": 28.0}, {"psnr_y": 28.0}, None),
+        ("pretrain", {"psnr_y": 28.0}, {"psnr_y": 28.5}, None),
+        ("train_gan", {"st_lpips": 0.1}, {"st_lpips": 0.2}, "ST-LPIPS was better"),
+        ("train_gan", {"st_lpips": 0.2, "psnr_y": 29}, {"st_lpips": 0.1, "psnr_y": 28}, None),
+        ("train_gan", {"psnr_y": 29}, {"psnr_y": 29}, "no validation ST-LPIPS to compare"),
+        ("pretrain", {"psnr_y": 28.0}, {"psnr_y": 29.0, "lr": "c"}, "validated on other images"),
+        ("pretrain", {"psnr_y": 28.0}, {"psnr_y": 29.0, "images": 9}, "validated on other images"),
+    ],
+)
+def test_a_replaced_file_is_kept_if_it_may_be_better(
+    tmp_path: Path,
+    weights: Weights,
+    caplog: pytest.LogCaptureFixture,
+    stage: str,
+    before: dict[str, object],
+    after: dict[str, object],
+    reason: str | None,
+) -> None:
+    caplog.set_level("INFO")
+    path = tmp_path / "srresnet.safetensors"
+    old = trained(weights, 1, stage, **before)
+    keep_previous(path, old)  # there is nothing yet
+    save_weights(path, old)
+    keep_previous(path, trained(weights, 2, stage, **after))
+    kept = list(tmp_path.glob("srresnet.previous-*.safetensors"))
+    if reason is None:
+        assert kept == []
+        assert caplog.messages == []
+    else:
+        assert [load_weights(each).digest for each in kept] == [old.digest]
+        (message,) = caplog.messages
+        assert reason in message
+        assert kept[0].name in message
+
+
+def test_the_file_of_the_same_training_is_not_kept(tmp_path: Path, weights: Weights) -> None:
+    path = tmp_path / "srresnet.safetensors"
+    save_weights(path, trained(weights, 1, psnr_y=28.0))
+    keep_previous(path, trained(weights, 1, psnr_y=27.9))
+    keep_previous(path, replace(trained(weights, 1), provenance={}))  # equal tensors
+    keep_previous(path, replace(trained(weights, 2), kind="discriminator"))
+    path.write_bytes(b"damaged")
+    keep_previous(path, trained(weights, 2, psnr_y=20.0))
+    assert list(tmp_path.iterdir()) == [path]

@@ -111,6 +111,16 @@ class TestPretrain:
         assert fingerprint["hr"] == place.data.train.hr.manifest.digest
         assert fingerprint["lr"] == place.data.train.lr.manifest.digest
 
+    def test_provenance_holds_the_last_validation(self, place: Place) -> None:
+        weights, history = pretrain(
+            place.data, pretrain_parameters(), training_parameters(), Journal()
+        )
+        validation = weights.provenance["validation"]
+
+        assert validation["hr"] == place.data.val.hr.manifest.digest
+        assert validation["images"] == 2
+        assert validation["psnr_y"] == history[-1]["val.psnr_y"]
+
     def test_equal_seeds_give_equal_weights_whatever_the_process_drew_before(
         self, place: Place
     ) -> None:

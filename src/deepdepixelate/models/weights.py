@@ -6,8 +6,11 @@ discriminator), ``architecture`` and ``provenance`` (JSON objects).
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:  # torch is imported by the functions: Kedro imports this modu
     from torch import Tensor
 
     from deepdepixelate.models.generator import Generator
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["generator", "discriminator"]
 
@@ -101,6 +106,46 @@ def load_weights(path: Path) -> Weights:
         ) from error
     check_finite(tensors, f"the weights {path}")
     return weights
+
+
+def keep_previous(path: Path, weights: Weights) -> None:
+    """Copy a generator's file that ``weights`` are about to replace, unless they are as good.
+
+    They are as good if both were validated on the same images, and ST-LPIPS (of the stage
+    train_gan) or PSNR (of pretrain) is not worse. The copy lies beside the file and is called
+    ``<name>.previous-<date>-<time>.safetensors``, after the time of the file.
+    """
+    if weights.kind != "generator" or not path.is_file():
+        return
+    try:
+        old = load_weights(path)
+    except UserError:
+        return  # nothing that could be used
+    fingerprint = weights.provenance.get("fingerprint")
+    if old.digest == weights.digest or (
+        fingerprint and old.provenance.get("fingerprint") == fingerprint
+    ):
+        return
+    if (why := _why_keep(old.provenance, weights.provenance)) is None:
+        return
+    written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    copy = path.with_name(f"{path.stem}.previous-{written:%Y%m%d-%H%M%S}{path.suffix}")
+    shutil.copy2(path, copy)
+    logger.info("kept the replaced %s as %s: %s", path.name, copy.name, why)
+
+
+def _why_keep(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Why the new weights may be worse, from the provenance of both; None if they are as good."""
+    before, after = old.get("validation", {}), new.get("validation", {})
+    gan = new.get("fingerprint", {}).get("stage") == "train_gan"
+    name, label = ("st_lpips", "ST-LPIPS") if gan else ("psnr_y", "PSNR")
+    if name not in before or name not in after:
+        return f"there is no validation {label} to compare"
+    if any(before[key] != after[key] for key in ("hr", "lr", "images")):
+        return "it was validated on other images"
+    if after[name] <= before[name] if gan else after[name] >= before[name]:
+        return None
+    return f"its validation {label} was better ({before[name]:.3f}, now {after[name]:.3f})"
 
 
 def check_finite(tensors: Mapping[str, "Tensor"], what: str) -> None:

@@ -99,7 +99,7 @@ def pretrain(
             freeze_batch_norms(generator)
         step = PretrainStep(generator, stage.compute, ranks, loss=settings.loss)
     history = stage.train(step, fingerprint, log, run)
-    return _generator_weights(step.result, fingerprint), history
+    return stage.generator_weights(step.result, fingerprint, history), history
 
 
 def train_gan(
@@ -149,7 +149,8 @@ def train_gan(
         tensors=_cpu_state(step.discriminator),
         provenance={"fingerprint": fingerprint},
     )
-    return _generator_weights(step.result, fingerprint), discriminator_weights, history
+    generator_weights = stage.generator_weights(step.result, fingerprint, history)
+    return generator_weights, discriminator_weights, history
 
 
 def content_network(
@@ -277,6 +278,30 @@ class _Stage:
                 "training.deterministic=false, or choose other networks and losses."
             ) from error
 
+    def generator_weights(
+        self, generator: Generator, fingerprint: Mapping[str, Any], history: History
+    ) -> Weights:
+        """The weights, whose provenance holds the fingerprint and the last validation."""
+        val, last = self.data.val, history[-1] if history else {}  # workers have no history
+        return Weights(
+            kind="generator",
+            architecture=generator.architecture.model_dump(),
+            tensors=_cpu_state(generator),
+            provenance={
+                "fingerprint": dict(fingerprint),
+                "validation": {
+                    "hr": val.hr.manifest.digest,
+                    "lr": val.lr.manifest.digest,
+                    "images": min(self.settings.validation_images, len(val)),
+                    **{
+                        name.removeprefix("val."): value
+                        for name, value in last.items()
+                        if name.startswith("val.")
+                    },
+                },
+            },
+        )
+
     def _open_crops(self) -> CropSampler:
         """Verify the images, and load them into the device's memory if they fit."""
         train, ranks = self.data.train, self.ranks
@@ -316,15 +341,6 @@ def _check_architecture(
             f"{found.channels} channels for {found.scale}x; the parameters ask for "
             f"{wanted.blocks} of {wanted.channels} for {wanted.scale}x."
         )
-
-
-def _generator_weights(generator: Generator, fingerprint: Mapping[str, Any]) -> Weights:
-    return Weights(
-        kind="generator",
-        architecture=generator.architecture.model_dump(),
-        tensors=_cpu_state(generator),
-        provenance={"fingerprint": dict(fingerprint)},
-    )
 
 
 def _cpu_state(network: nn.Module) -> dict[str, torch.Tensor]:
