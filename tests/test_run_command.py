@@ -62,6 +62,13 @@ def test_a_runner_of_many_processes_is_refused(options: dict[str, Any]) -> None:
     assert not options
 
 
+def test_saving_on_threads_is_refused_for_it_would_lose_the_record(options: dict[str, Any]) -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--async"])
+    assert outcome.exit_code == 1
+    assert "--async cannot be used here" in outcome.output
+    assert not options
+
+
 def test_a_runner_that_does_not_exist_is_reported(options: dict[str, Any]) -> None:
     for name in ("Foo", "nowhere.Foo"):
         outcome = CliRunner().invoke(cli, ["run", "--runner", name])

@@ -21,7 +21,7 @@ from kedro_datasets.pillow import ImageDataset
 from PIL import Image, ImageOps
 
 from deepdepixelate.data.shards import MANIFEST, ImageStream, ShardedImages, write_shards
-from deepdepixelate.data.sources import FaceSource, Split, open_celeba
+from deepdepixelate.data.sources import FaceSource, Split, check_celeba, open_celeba
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder, user_path
 
@@ -48,7 +48,7 @@ class _ReadOnly(AbstractDataset[Any, Content]):
 class CelebAFaces(_ReadOnly[FaceSource]):
     """CelebA's aligned faces in the official splits; see ``open_celeba``.
 
-    It always exists: loading reports what is missing and where to get it.
+    It always exists; ``check`` and loading report what is missing and where to get it.
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
@@ -57,6 +57,10 @@ class CelebAFaces(_ReadOnly[FaceSource]):
 
     def load(self) -> FaceSource:
         return open_celeba(self._filepath)
+
+    def check(self) -> None:
+        """Raise UserError if images or list are missing; called before a run."""
+        check_celeba(self._filepath)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

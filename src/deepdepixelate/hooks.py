@@ -11,7 +11,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import check_parameters
+from deepdepixelate.parameters import Parameters, check_parameters
 
 
 class CheckHooks:
@@ -33,33 +33,39 @@ class CheckHooks:
                 continue
             if not catalog.exists(name):
                 raise UserError(_missing_input(name, catalog, run_params.get("env")))
-        if "params:pretrain" in inputs and (model := self._parameters.pretrain.start_from):
-            from deepdepixelate.models.pretrained import find_generator
+            if check := getattr(catalog.get(name), "check", None):
+                check()
+        stages = {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+        if stages & {"pretrain", "train_gan", "evaluate"}:
+            _check_stages(stages, self._parameters)
 
-            find_generator(model)
-        if "params:train_gan" in inputs:
-            from deepdepixelate.training.stages import content_network
 
-            content_network(self._parameters.train_gan)
-        if "params:evaluate" in inputs:
-            from deepdepixelate.evaluation.benchmarks import check_benchmarks
-            from deepdepixelate.metrics.identity import find_identity
+def _check_stages(stages: set[str], parameters: Parameters) -> None:
+    """Check devices, weights and benchmarks; the content loss comes last, as it may download."""
+    from deepdepixelate.metrics.st_lpips import STLPIPS
+    from deepdepixelate.models.device import choose_compute, find_device
+    from deepdepixelate.training.launch import count_devices
 
-            check_benchmarks(self._parameters.evaluate.benchmarks)
-            find_identity(self._parameters.evaluate.identity)
-        if not inputs.isdisjoint({"params:pretrain", "params:train_gan", "params:evaluate"}):
-            from deepdepixelate.metrics.st_lpips import STLPIPS
+    STLPIPS()  # validation and evaluation measure it
+    if "evaluate" in stages:
+        from deepdepixelate.evaluation.benchmarks import check_benchmarks
+        from deepdepixelate.metrics.identity import find_identity
 
-            STLPIPS()  # validation and evaluation measure it
+        find_device(parameters.evaluate.device)
+        check_benchmarks(parameters.evaluate.benchmarks)
+        find_identity(parameters.evaluate.identity)
+    if "training" in stages:
+        training = parameters.training
+        count_devices(training)
+        choose_compute(training.device, training.precision, deterministic=training.deterministic)
+    if "pretrain" in stages and (model := parameters.pretrain.start_from):
+        from deepdepixelate.models.pretrained import find_generator
 
-    @hook_impl(tryfirst=True)
-    def before_node_run(self, is_async: bool) -> None:
-        """Raise UserError for ``--async``."""
-        if is_async:
-            raise UserError(
-                "--async cannot be used here: an MLflow run belongs to one thread, and metrics "
-                "saved on other threads would be lost. Run the same command without it."
-            )
+        find_generator(model)
+    if "train_gan" in stages:
+        from deepdepixelate.training.stages import content_network
+
+        content_network(parameters.train_gan)
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:

@@ -39,7 +39,7 @@ class _KedroRun(ReadableErrors):
         load_settings()
         _check_pipeline_names(ctx.params)
         _check_selection(ctx.params)
-        _check_runner(ctx.params["runner"])
+        _check_runner(ctx.params["runner"], is_async=ctx.params["is_async"])
         _merge_params_of_config_file(ctx)
         return super().invoke(ctx)
 
@@ -94,8 +94,13 @@ def _merge_params_of_config_file(ctx: click.Context) -> None:
         ctx.params["params"] = OmegaConf.to_container(merged)
 
 
-def _check_runner(runner: str | None) -> None:
-    """Refuse runners that Kedro fails with later."""
+def _check_runner(runner: str | None, *, is_async: bool) -> None:
+    """Refuse runners that Kedro fails with later, and ``--async``."""
+    if is_async:
+        raise click.ClickException(
+            "--async cannot be used here: an MLflow run belongs to one thread, and metrics "
+            "saved on other threads would be lost. Run the same command without it."
+        )
     if "ParallelRunner" in (runner or ""):
         raise click.ClickException(
             "ParallelRunner cannot run this project: MLflow's datasets do not work across "

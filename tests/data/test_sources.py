@@ -16,6 +16,7 @@ from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, writ
 from deepdepixelate.data.sources import (
     FaceSource,
     RejectedImageError,
+    check_celeba,
     decode,
     open_celeba,
     read_partition,
@@ -276,8 +277,9 @@ def test_an_archive_without_images_is_reported(tmp_path: Path) -> None:
 def test_a_folder_without_images_or_no_folder_at_all_is_reported(tmp_path: Path) -> None:
     (tmp_path / "list_eval_partition.txt").write_text(PARTITION)
     for directory in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"no CelebA images in .*celeba_dir"):
-            open_celeba(directory)
+        for read in (open_celeba, check_celeba):
+            with pytest.raises(UserError, match=r"no CelebA images in .*celeba_dir"):
+                read(directory)
 
 
 def test_the_archive_or_the_list_may_be_named_instead_of_their_folder(tmp_path: Path) -> None:
@@ -289,9 +291,11 @@ def test_the_archive_or_the_list_may_be_named_instead_of_their_folder(tmp_path: 
 
 def test_an_archive_without_its_list_is_reported(tmp_path: Path) -> None:
     write_celeba(tmp_path, FACES, PARTITION)
+    check_celeba(tmp_path)
     (tmp_path / "list_eval_partition.txt").unlink()
-    with pytest.raises(UserError, match=r"list_eval_partition\.txt is missing"):
-        open_celeba(tmp_path)
+    for read in (open_celeba, check_celeba):
+        with pytest.raises(UserError, match=r"list_eval_partition\.txt is missing"):
+            read(tmp_path)
 
 
 @pytest.mark.slow

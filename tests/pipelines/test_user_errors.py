@@ -1,7 +1,9 @@
 """Mistakes of a user, reported in one message before anything is done."""
 
 import os
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,11 +36,41 @@ def test_unknown_and_bad_parameters_are_named_before_any_stage(tmp_path: Path) -
 def test_a_stage_names_the_command_that_makes_its_input(project: Project) -> None:
     outcome = project.kedro("run", "--pipeline", "degrade")
     outcome.assert_readable_error("hr_test does not exist", "kedro run --pipeline ingest")
+    assert runs(project) == 0
 
 
-def test_missing_archive_says_what_to_get(project: Project) -> None:
-    outcome = project.kedro("run", "--env", "celeba", "--pipeline", "ingest")
+def runs(project: Project) -> int:
+    """How many runs MLflow has recorded."""
+    with closing(sqlite3.connect(project.path / "mlflow.db")) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+    return int(count)
+
+
+def test_missing_archive_is_reported_before_a_download_and_opens_no_run(
+    project: Project, tmp_path: Path
+) -> None:
+    cache = tmp_path / "torch"  # for the weights of VGG19, which this environment trains with
+    outcome = project.kedro("run", "--env", "celeba", TORCH_HOME=str(cache))
     outcome.assert_readable_error("data/01_raw/celeba", "img_align_celeba.zip")
+    assert not cache.exists()
+    assert runs(project) == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("pretrain.start_from=nowhere.safetensors", "nowhere.safetensors"),
+        ("training.precision=tf32,training.device=cpu", "tf32 is for a CUDA GPU"),
+        ("training.devices=2,training.device=mps", "training.devices=2"),
+    ],
+)
+def test_what_a_training_cannot_use_opens_no_run(
+    project: Project, parameters: str, message: str
+) -> None:
+    outcome = project.kedro("run", "--params", parameters)
+    outcome.assert_readable_error(message)
+    assert not (project.path / "data/05_model_input").exists()
+    assert runs(project) == 0
 
 
 def test_truncated_archive(project: Project, tmp_path: Path) -> None:
@@ -62,6 +94,7 @@ def test_content_weights_that_are_missing_stop_the_chain_before_it_begins(
         "run", "--params", "train_gan.content=vgg22,train_gan.vgg_weights=nowhere.safetensors"
     )
     outcome.assert_readable_error("nowhere.safetensors", "train_gan.vgg_weights")
+    assert runs(project) == 0
     assert not (project.path / "data/05_model_input").exists()
 
 
@@ -92,12 +125,6 @@ def test_weights_of_a_metric_that_are_damaged_stop_a_stage_before_it_begins(
     outcome = project.kedro_from_scratch("run", PYTHONPATH=paths)
     assert outcome.code == 1
     outcome.assert_readable_error(str(weights), "are damaged", "pip install")
-    assert not (project.path / "data/05_model_input").exists()
-
-
-def test_saving_on_threads_is_refused_for_it_would_lose_the_record(project: Project) -> None:
-    outcome = project.kedro("run", "--pipeline", "ingest", "--async")
-    outcome.assert_readable_error("--async cannot be used here")
     assert not (project.path / "data/05_model_input").exists()
 
 

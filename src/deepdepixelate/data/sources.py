@@ -157,30 +157,8 @@ def open_celeba(directory: Path) -> FaceSource:
         UserError: there are no images, none of them is in the list, or the archive or the list is
             damaged.
     """
-    if directory.is_file():
-        directory = directory.parent
-    archive = directory / _ARCHIVE
-    if archive.exists():
-        place = archive
-        names, read = _open_zip(archive)
-        sha256 = _sha256(archive)
-    else:
-        place = _find_folder(directory)
-        names, read = _open_folder(place)
-        sha256 = None
-    if not names:
-        raise UserError(
-            f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
-            "images. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
-            "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
-            "--params celeba_dir=DIR."
-        )
-    list_file = next(
-        (path for name in _LISTS if (path := directory / name).exists()), directory / _LISTS[0]
-    )
-    partition = {
-        PurePosixPath(name).stem: split for name, split in read_partition(list_file).items()
-    }
+    place, names, read = _find_images(directory)
+    list_file, partition = _find_partition(directory)
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for stem, name in sorted({PurePosixPath(name).stem: name for name in sorted(names)}.items()):
         if stem in partition:
@@ -199,11 +177,52 @@ def open_celeba(directory: Path) -> FaceSource:
         origin={
             "dataset": "CelebA, aligned and cropped",
             "path": str(place.resolve()),
-            "sha256": sha256,
+            "sha256": _sha256(place) if place.is_file() else None,
         },
         missing={split: listed[split] - len(splits[split]) for split in SPLITS},
         unlisted=len(names) - taken,
     )
+
+
+def check_celeba(directory: Path) -> None:
+    """Check that the images and the list are there; reads the list, and the archive's directory.
+
+    Args:
+        directory: as for ``open_celeba``.
+
+    Raises:
+        UserError: either is missing or damaged.
+    """
+    _find_images(directory)
+    _find_partition(directory)
+
+
+def _find_images(directory: Path) -> tuple[Path, list[str], Callable[[str], bytes]]:
+    """The archive or the folder, the names of its images, and how to read them."""
+    if directory.is_file():
+        directory = directory.parent
+    if (place := directory / _ARCHIVE).exists():
+        names, read = _open_zip(place)
+    else:
+        place = _find_folder(directory)
+        names, read = _open_folder(place)
+    if not names:
+        raise UserError(
+            f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
+            "images. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
+            "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
+            "--params celeba_dir=DIR."
+        )
+    return place, names, read
+
+
+def _find_partition(directory: Path) -> tuple[Path, dict[str, Split]]:
+    """The list, and the split of each name without its suffix."""
+    if directory.is_file():
+        directory = directory.parent
+    found = (path for name in _LISTS if (path := directory / name).exists())
+    path = next(found, directory / _LISTS[0])
+    return path, {PurePosixPath(name).stem: split for name, split in read_partition(path).items()}
 
 
 def _find_folder(directory: Path) -> Path:
