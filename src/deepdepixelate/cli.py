@@ -38,8 +38,9 @@ class ReadableErrors(click.Command):
         except Exception as error:
             for cause in _causes(error):
                 if message := self.explain(cause):
-                    click.ClickException(message).show()
-                    raise SystemExit(getattr(cause, "exit_code", 1)) from error
+                    code = getattr(cause, "exit_code", None)  # of a training that was stopped
+                    click.echo(message if code else f"Error: {message}", err=True)
+                    raise SystemExit(code or 1) from error
             raise
 
     def explain(self, error: BaseException) -> str | None:

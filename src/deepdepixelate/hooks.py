@@ -1,7 +1,5 @@
-"""Hooks of a Kedro run: checks before it, a summary after it."""
+"""Checks before a Kedro run, so that it does not fail after hours, or after a download."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
@@ -12,6 +10,7 @@ from kedro.pipeline import Pipeline
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import Parameters, check_parameters
+from deepdepixelate.summary import environment_option, path_of
 
 
 class CheckHooks:
@@ -69,7 +68,7 @@ def _check_stages(stages: set[str], parameters: Parameters) -> None:
 
 
 def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
-    path = _path(catalog, name)
+    path = path_of(catalog, name)
     missing = f"{name} does not exist" + (f" ({path})" if path else "")
     makers = [
         stage
@@ -78,66 +77,4 @@ def _missing_input(name: str, catalog: DataCatalog, env: str | None) -> str:
     ]
     if not makers:
         return f"{missing}: provide it, or change conf/*/catalog.yml."
-    environment = f" --env {env}" if env and env != "local" else ""
-    return f"{missing}; run first: kedro run{environment} --pipeline {makers[0]}"
-
-
-class SummaryHooks:
-    """Prints the scores and the paths of all results."""
-
-    @hook_impl
-    def after_pipeline_run(
-        self, run_params: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
-        """Print the table of scores, if there is one, and the paths of the results."""
-        from rich.console import Console
-
-        console = Console()
-        if "evaluation" in pipeline.all_outputs():
-            for table in _tables(catalog.load("evaluation")):
-                console.print(table)
-        project = Path(run_params["project_path"])
-        console.print("Written:")
-        for name in sorted(pipeline.all_outputs()):
-            if place := _path(catalog, name):
-                shown = place.relative_to(project) if place.is_relative_to(project) else place
-                console.print(f"  {name}: {shown}", highlight=False, soft_wrap=True)
-        if "enhanced_photographs" in pipeline.outputs():  # not in the catalogue
-            for path in catalog.load("enhanced_photographs"):
-                console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
-    from rich.table import Table
-
-    from deepdepixelate.evaluation.formatting import METRICS, measured
-
-    border = evaluation["protocol"]["border"]
-    tables = []
-    for set_name, of_set in evaluation["sets"].items():
-        shown = [metric for metric in measured(of_set["models"]) if metric != "identity_lost"]
-        table = Table(
-            "model",
-            title=f"{set_name}: {of_set['images']} images, luma, border {border}",
-            caption="± 95 % confidence interval; detail: high-frequency energy, share of the "
-            "original's; ST-LPIPS and identity: lower is better",
-        )
-        for metric in shown:
-            table.add_column(METRICS[metric].column, justify="right")
-        for model, values in of_set["models"].items():
-            intervals = values["ci95"]
-            table.add_row(
-                model,
-                *(
-                    METRICS[metric].with_margin(values.get(metric), intervals.get(metric))
-                    for metric in shown
-                ),
-            )
-        tables.append(table)
-    return tables
-
-
-def _path(catalog: DataCatalog, name: str) -> Path | None:
-    """The path of a dataset that is a file or folder."""
-    path = getattr(catalog.get(name), "_filepath", None)
-    return None if path is None else Path(str(path))
+    return f"{missing}; run first: kedro run{environment_option(env)} --pipeline {makers[0]}"

@@ -15,6 +15,7 @@ from kedro.io import DatasetNotFoundError
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project, load_obj
 from omegaconf import OmegaConf
+from tqdm.contrib.logging import logging_redirect_tqdm
 from yaml import YAMLError
 
 from deepdepixelate.cli import ReadableErrors, load_settings
@@ -41,7 +42,8 @@ class _KedroRun(ReadableErrors):
         _check_selection(ctx.params)
         _check_runner(ctx.params["runner"], is_async=ctx.params["is_async"])
         _merge_params_of_config_file(ctx)
-        return super().invoke(ctx)
+        with logging_redirect_tqdm():
+            return super().invoke(ctx)
 
     def explain(self, error: BaseException) -> str | None:
         if isinstance(error, DatasetNotFoundError) and "load_versions" in str(error):

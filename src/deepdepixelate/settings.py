@@ -5,7 +5,8 @@ import os
 from omegaconf.resolvers import oc
 
 from deepdepixelate.config_loader import ProjectConfigLoader
-from deepdepixelate.hooks import CheckHooks, SummaryHooks
+from deepdepixelate.hooks import CheckHooks
+from deepdepixelate.summary import SummaryHooks
 from deepdepixelate.tracking.hooks import TrackingHooks
 
 os.environ.setdefault("DO_NOT_TRACK", "1")  # no telemetry; tracking.hooks does so for MLflow

@@ -5,6 +5,7 @@ Here its process is forked from one that has imported them: Python's own fork se
 """
 
 import atexit
+import logging
 import multiprocessing
 import os
 import pkgutil
@@ -106,6 +107,9 @@ def _run(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)
         os.close(file)
+    for handler in logging.root.handlers:  # they were set up while modules were imported
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
     rich.reconfigure()  # the width of the console is a variable
     sys.argv = [name, *arguments]
     if before is not None:

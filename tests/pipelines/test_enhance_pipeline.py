@@ -105,10 +105,10 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
     given = ",".join(f"{name}={value}" for name, value in parameters.items())
     outcome = project.kedro("run", "--pipeline", "enhance", "--params", given)
     outcome.assert_success()
-    assert f"Written:\n  {tmp_path / 'out' / 'face-mine-2x.png'}\n" in outcome.output
+    assert f"Written: {tmp_path / 'out' / 'face-mine-2x.png'}\n" in outcome.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["face-mine-2x.png"]
 
-    assert "Mlflow run" not in outcome.output  # a user's photographs are private
+    assert "MLflow" not in outcome.output  # a user's photographs are private
     if (database := project.path / "mlflow.db").exists():
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)

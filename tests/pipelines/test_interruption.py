@@ -70,6 +70,8 @@ def test_a_stopped_training_is_closed_as_killed_and_continued(prepared: Project)
         assert code == 128 + number, output
         assert f"pretrain was stopped by {number.name} after update" in output
         assert "Traceback" not in output
+        assert "error" not in output.lower()
+        assert "--from-nodes" not in output
     outcome = prepared.kedro(*ARGUMENTS)
     outcome.assert_success()
     assert "resumes after update" in outcome.output

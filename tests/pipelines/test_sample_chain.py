@@ -1,6 +1,7 @@
 """The whole chain on the embedded sample, once, as a person runs it; looked at from all sides."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,12 +40,37 @@ def client_of(project: Project) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
 
 
-def test_ends_with_the_table_and_the_paths(finished: tuple[Project, Outcome]) -> None:
+def test_ends_with_the_table_and_three_lines(finished: tuple[Project, Outcome], run: Run) -> None:
     _, outcome = finished
     outcome.assert_success()
     for model in ("bicubic", "srresnet", "srgan"):
         assert f"│ {model}" in outcome.output
-    assert "evaluation: data/08_reporting/sample/evaluation.json" in outcome.output
+    report, page, following = outcome.stdout.splitlines()[-3:]
+    assert report == "Report: data/08_reporting/sample/report.html"
+    place = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert page == f"MLflow: {place} (start the page with: kedro mlflow ui)"
+    model = "data/06_models/sample/srgan.safetensors"
+    assert following == f"Next: deepdepixelate enhance PHOTO -o enlarged --model {model}"
+
+
+def test_remarks_that_such_a_short_training_is_not_enough(
+    finished: tuple[Project, Outcome],
+) -> None:
+    assert "dB below bicubic: 30 updates are too few; raise pretrain.updates." in finished[1].stdout
+
+
+def test_logs_one_line_per_node_and_nothing_of_kedro(finished: tuple[Project, Outcome]) -> None:
+    messages = re.findall(r"^\d\d:\d\d:\d\d (\w+) +(.*)", finished[1].stderr, re.MULTILINE)
+    assert {level for level, _ in messages} == {"INFO"}
+    nodes = [message for _, message in messages if re.match(r"\d+/14 ", message)]
+    assert [message.partition("/")[0] for message in nodes] == [str(n + 1) for n in range(14)]
+    others = [message for _, message in messages if message not in nodes]
+    assert all(message.startswith(("pretrain", "train_gan")) for message in others), others
+    lines = re.split(r"[\r\n]+", finished[1].stderr)
+    bars = re.compile(r"[a-z_ ]+: +\d+%\|.*[\])] *$")
+    assert [
+        line for line in lines if line.strip() and line[2:3] != ":" and not bars.match(line)
+    ] == []
 
 
 def test_shows_progress_of_each_long_step(finished: tuple[Project, Outcome]) -> None:
@@ -186,7 +212,8 @@ def test_a_stage_alone_goes_on_from_what_lies_there(
 ) -> None:
     project, _ = finished
     evaluated.assert_success()
-    assert "train" not in evaluated.output.partition("Written:")[2]
+    assert "train_srresnet" not in evaluated.output
+    assert "Report: data/08_reporting/sample/report.html" in evaluated.stdout.splitlines()
     with Image.open(project.path / "data/08_reporting/sample/comparison.png") as picture:
         assert picture.height < 3 * 300
 

@@ -23,6 +23,9 @@ SERVER_VARIABLE = "MLFLOW_TRACKING_URI"
 _ARTIFACT_ROOT_VARIABLE = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """The environment variable that MLflow reads for the artifacts of new experiments."""
 
+_LOCAL_PAGE = "http://127.0.0.1:5000"
+"""Where ``kedro mlflow ui`` serves MLflow's pages."""
+
 _TIMEOUT = 10
 """Seconds within which a server must answer."""
 
@@ -131,6 +134,18 @@ def active_run_id() -> str | None:
     """The id of MLflow's active run, if there is one."""
     run = mlflow.active_run()
     return None if run is None else str(run.info.run_id)
+
+
+def describe_active_run() -> str | None:
+    """The address of the active run's page, and how to open it if it is not on a server."""
+    run = mlflow.active_run()
+    if run is None:
+        return None
+    place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    server = os.environ.get(SERVER_VARIABLE, "")
+    if server.startswith(("http://", "https://")):
+        return f"{without_password(server).rstrip('/')}/{place}"
+    return f"{_LOCAL_PAGE}/{place} (start the page with: kedro mlflow ui)"
 
 
 def unreachable(uri: str) -> str | None:

@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepdepixelate.errors import UserError, failure_message, first_line
 from deepdepixelate.models.device import find_device
@@ -224,6 +225,7 @@ def _work(
         log: Log = _discard
         tracked_run = UNTRACKED
         with ExitStack() as stack:
+            stack.enter_context(logging_redirect_tqdm())
             with ranks.agreeing():
                 if ranks.is_writer:
                     log, tracked_run = stack.enter_context(job.record())

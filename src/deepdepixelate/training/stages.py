@@ -320,14 +320,13 @@ class _Stage:
         )
         if ranks.is_writer and ranks.restarts == 0:
             logger.info(
-                "%s on %s%s; %d training images of %dx%d, %s %s",
+                "%s on %s%s: %d images of %dx%d, %s",
                 self.name,
                 self.compute,
                 f" in each of {ranks.count} processes" if ranks.count > 1 else "",
                 len(train),
                 *reversed(train.hr.manifest.shape[:2]),
-                "in its memory from" if resident else "memory-mapped from",
-                train.hr.directory.parent.parent,
+                "in its memory" if resident else "memory-mapped",
             )
         return crops
 

@@ -193,7 +193,8 @@ def train(
                 }
                 health.check_discriminator(means, done)
                 losses.reset()
-                if ranks.is_writer and done - first == 2 * training.log_every:  # warmed up by then
+                warmed_up = done - first == 2 * training.log_every
+                if ranks.is_writer and warmed_up and not last:
                     logger.info(
                         "%s: expect %.0f crops/s and about %s for the %d updates left, plus "
                         "validations",
