@@ -13,7 +13,10 @@ STAGES = {
 }
 
 PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
-"""Outputs of the trainings that ``evaluate_packaged`` takes from the package instead."""
+"""Inputs of ``evaluate`` that ``evaluate_packaged`` takes from the package instead."""
+
+PACKAGED_RESULTS = ("scores", "spectra", "evaluation", "comparison", "report")
+"""Outputs of ``evaluate`` that ``evaluate_packaged`` writes to a folder of its own."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -23,7 +26,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         **stages,
         "evaluate_packaged": pipeline(
-            stages["evaluate"], inputs={name: f"packaged_{name}" for name in PACKAGED}
+            stages["evaluate"],
+            inputs={name: f"packaged_{name}" for name in PACKAGED},
+            outputs={name: f"packaged_{name}" for name in PACKAGED_RESULTS},
         ),
         "enhance": enhance.create_pipeline(),
         "__default__": chain,

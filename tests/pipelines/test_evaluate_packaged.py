@@ -19,7 +19,13 @@ def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFacto
     shown = "evaluate.faces_shown=1,evaluate.examples_shown=1,evaluate.identity=off"
     plain = project.kedro_from_scratch("run", "--pipeline", "evaluate_packaged", "--params", shown)
     plain.assert_success()
-    report = project.path / "data/08_reporting/sample/evaluation.json"
+    reporting = project.path / "data/08_reporting/sample"
+    assert {path.name for path in reporting.iterdir()} == {"ingest_report.json", "packaged"}
+    assert {path.name for path in (reporting / "packaged").iterdir()} == {
+        "comparison.png", "evaluation.json", "report.html", "scores.csv", "spectra.csv",
+    }  # fmt: skip
+    assert "Report: data/08_reporting/sample/packaged/report.html" in plain.stdout.splitlines()
+    report = reporting / "packaged/evaluation.json"
     evaluation = json.loads(report.read_text())
     for name in NAMES:
         digest = evaluation["provenance"]["weights"][name]["digest"]
