@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,11 @@ def test_a_host_that_cannot_be_resolved_is_reported() -> None:
     outcome = CliRunner().invoke(cli, ["demo", "--host", "nosuch.invalid", "--no-browser"])
     assert outcome.exit_code == 2
     assert "nosuch.invalid" in outcome.output
+
+
+def test_version() -> None:
+    outcome = CliRunner().invoke(cli, ["--version"])
+    assert outcome.output == f"deepdepixelate, version {version('deepdepixelate')}\n"
 
 
 def test_help_imports_neither_kedro_nor_torch() -> None:

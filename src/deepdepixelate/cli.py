@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import click
 
+from deepdepixelate import __version__
 from deepdepixelate.errors import UserError, failure_message
 from deepdepixelate.models import TILE
 from deepdepixelate.photographs import MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
@@ -113,13 +114,20 @@ class _Commands(click.Group):
 
 
 @click.group(name="deepdepixelate", cls=_Commands)
+@click.version_option(__version__)
 def cli() -> None:
     """Enlarge photographs of faces, and train the networks that do it."""
 
 
 @cli.command()
 @click.argument("photographs", nargs=-1, required=True, type=_UserPath())
-@click.option("-o", "--output", required=True, type=_UserPath(), help="Folder for the results.")
+@click.option(
+    *("-o", "--output"),
+    default="enhanced",
+    show_default=True,
+    type=_UserPath(),
+    help="Folder for the results. Those that are already there are kept.",
+)
 @click.option("--model", default="srgan", show_default=True, help=MODEL)
 @overwrite_option
 @click.option(

@@ -81,7 +81,7 @@ def test_a_bad_one_is_named_and_the_rest_are_done(
     assert len(list((tmp_path / "out").iterdir())) == 2  # nothing half-written beside them
 
 
-def test_nothing_is_overwritten_unasked(
+def test_a_stopped_batch_is_finished_by_the_same_command(
     photographs: Path, tmp_path: Path, enhancer: Enhancer
 ) -> None:
     there = tmp_path / "out" / "a-tiny-4x.png"
@@ -90,10 +90,11 @@ def test_nothing_is_overwritten_unasked(
     outcome = enhance([photographs], tmp_path / "out", enhancer)
     assert there.read_text() == "mine"
     assert [path.name for path in outcome.written] == ["b-tiny-4x.png"]
-    assert "is there already" in outcome.failures[0].reason
+    assert conclude(outcome) == "1 already there, skipped (--overwrite replaces them)."
+    assert enhance([photographs], tmp_path / "out", enhancer).already_there == 2
 
     outcome = enhance([photographs], tmp_path / "out", enhancer, overwrite=True)
-    assert outcome.failures == []
+    assert conclude(outcome) == ""
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
@@ -214,7 +215,7 @@ def test_a_link_that_leads_nowhere_is_not_overwritten(
     place.parent.mkdir()
     place.symlink_to("nowhere")
     outcome = enhance([photographs], tmp_path / "out", enhancer)
-    assert "is there already" in outcome.failures[0].reason
+    assert (outcome.failures, outcome.already_there) == ([], 1)
     assert place.is_symlink()
 
 
@@ -250,6 +251,34 @@ def test_colour_profile_reaches_the_file(
 def test_an_output_that_is_a_file_is_refused(photographs: Path, enhancer: Enhancer) -> None:
     with pytest.raises(UserError, match="is not a folder but a file"):
         enhance([photographs], photographs / "a.png", enhancer)
+
+
+def test_long_work_is_announced(
+    photographs: Path,
+    tmp_path: Path,
+    enhancer: Enhancer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", (400, 300)).save(photographs / "c.png")
+    Image.new("RGB", (400, 300)).save(photographs / "d.jpg", quality=60)
+    monkeypatch.setattr(enhancer, "seconds_for", lambda sizes: 1e-4 * sum(w * h for w, h in sizes))
+    enhance([photographs], tmp_path / "out", enhancer)
+    announced = capsys.readouterr().err
+    expected = "4 photographs, 0.24 → 3.84 megapixels in all: about 20 seconds on this CPU.\n"
+    assert announced.startswith(expected)
+    assert "2 photographs are compressed (JPEG quality down to 60)" in announced
+
+
+@pytest.mark.parametrize("tile", [16, 64])
+def test_the_time_is_proportional_to_the_pixels_of_all_tiles(
+    enhancer: Enhancer, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timeit.repeat", lambda work, number, repeat: [5.0, 2.0])
+    enhancer = Enhancer(tiny_weights(), device="cpu", tile=tile)
+    assert enhancer.seconds_for([(128, 128)]) == pytest.approx(2)
+    assert enhancer.seconds_for([(128, 128)] * 3) == pytest.approx(6)
+    assert enhancer.seconds_for([(1280, 1280)]) >= 200  # inner tiles have margins on all sides
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

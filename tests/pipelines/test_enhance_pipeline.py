@@ -41,16 +41,16 @@ def enhance(folder: Path, *arguments: str) -> Outcome:
 
 def test_command_without_a_project(folder: Path) -> None:
     done = run_from_scratch(
-        "deepdepixelate", "enhance", "in", "-o", "out", "--model", "mine.safetensors", folder=folder
+        "deepdepixelate", "enhance", "in", "--model", "mine.safetensors", folder=folder
     )
     assert done.code == 1
     assert "Traceback" not in done.stderr
     assert "1 of 2 photographs could not be enlarged" in done.stderr
     assert "in/text.png: not an image that can be read" in done.stderr
-    assert done.stdout.split() == ["out/face-mine-2x.png"]
-    with Image.open(folder / "out" / "face-mine-2x.png") as image:
+    assert done.stdout.split() == ["enhanced/face-mine-2x.png"]
+    with Image.open(folder / "enhanced" / "face-mine-2x.png") as image:
         assert image.size == (24, 16)
-    assert sorted(path.name for path in folder.iterdir()) == ["in", "mine.safetensors", "out"]
+    assert sorted(path.name for path in folder.iterdir()) == ["enhanced", "in", "mine.safetensors"]
 
 
 def test_command_with_weights_that_are_none(folder: Path) -> None:
@@ -68,6 +68,10 @@ def test_command_with_options(folder: Path) -> None:
         "--format", "webp", "--quality", "50", "--strip-metadata",
     )  # fmt: skip
     assert (done.code, done.stdout) == (0, "out3/face-mine-2x.webp\n")
+    done = enhance(folder, "in/face.jpg", "-o", "out3", "--model", "mine.safetensors",
+                   "--format", "webp")  # fmt: skip
+    assert done.code == 0
+    assert "1 already there, skipped (--overwrite replaces them)." in done.output
     done = enhance(folder, "in", "-o", "out4", "--model", "mine.safetensors")
     assert done.code == 1
     assert done.stderr.endswith("\nSkipped in folders: 1 .txt.\n")
@@ -114,7 +118,8 @@ def test_pipeline(folder: Path, tmp_path: Path) -> None:
             assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
     again = project.kedro("run", "--pipeline", "enhance", "--params", given)
-    again.assert_readable_error("1 of 1 photographs", "is there already")
+    again.assert_success()
+    assert "1 already there, skipped" in again.output
 
     given += f",enhance.input={folder / 'in'},enhance.format=jpeg,enhance.strip_metadata=true"
     some = project.kedro("run", "--pipeline", "enhance", "--params", given)

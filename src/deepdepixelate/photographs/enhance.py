@@ -3,9 +3,11 @@
 import logging
 import os
 import sys
+import timeit
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
@@ -28,6 +30,7 @@ from deepdepixelate.photographs.photograph import (
     read_photograph,
     save_enlarged,
 )
+from deepdepixelate.photographs.planning import announcements, read_headers
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,23 @@ class Enhancer(Enlarger):
             photograph = read_photograph(Path(photograph), max_pixels=int(MEGAPIXELS * 1e6))
         return photograph.finish(Image.fromarray(self(photograph.pixels, on_tile)))
 
+    def seconds_for(self, sizes: Iterable[tuple[int, int]]) -> float:
+        """Estimate the time for photographs of these widths and heights, by timing a small one."""
+        side = 128 if self.compute.device.type == "cpu" else 512
+        pixels = np.zeros((side, side, 3), np.uint8)
+        self(pixels)  # the first call takes longer
+        seconds = min(timeit.repeat(lambda: self(pixels), number=1, repeat=2))
+        return seconds * sum(self._work(*size) for size in sizes) / self._work(side, side)
+
+    def _work(self, width: int, height: int) -> int:
+        """Number of pixels in all tiles of a photograph, including their margins."""
+        margin = self._overlap
+        return sum(
+            (min(bottom + margin, height) - max(top - margin, 0))
+            * (min(right + margin, width) - max(left - margin, 0))
+            for top, left, bottom, right in self.tiles(height, width)
+        )
+
 
 def enhance(
     inputs: Sequence[Path],
@@ -82,7 +102,7 @@ def enhance(
         format: see ``FileFormat``.
         quality: see ``FileFormat``.
         strip_metadata: do not write EXIF and resolution.
-        overwrite: replace existing files.
+        overwrite: replace existing results; otherwise, their photographs are skipped.
         max_pixels: larger photographs are refused.
         tile: see ``Enlarger``, also for the following.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -130,8 +150,9 @@ def enhance_files(
 ) -> None:
     """Enlarge the photographs found, and record in ``found`` what became of them.
 
-    If one fails, the others are still enlarged. The path of each enlargement is printed as soon as
-    it is written. ``face.jpg`` becomes ``face-<label>-4x.png``.
+    ``face.jpg`` becomes ``face-<label>-4x.png``. A photograph whose enlargement exists is skipped,
+    unless ``overwrite`` is set. If one fails, the others are still enlarged. The path of each
+    enlargement is printed as soon as it is written.
 
     Raises:
         UserError: the output folder cannot be written to.
@@ -140,41 +161,53 @@ def enhance_files(
     ending = f"-{label}-{enhancer.scale}x{form.suffix}"
     places = name_outputs(found.photographs, output, ending)
     enlargements = set(map(os.path.realpath, places))
-    sources = zip(found.photographs, places, strict=True)
-    with tqdm(sources, total=len(places), desc="enhance", unit="photograph") as progress:
-        for source, place in progress:
-            progress.set_postfix_str(source.path.name)
-            if os.path.realpath(source.path) in enlargements:
-                found.skipped["enlarged before"] += 1
-                continue
+    jobs = []
+    for source, place in zip(found.photographs, places, strict=True):
+        if os.path.realpath(source.path) in enlargements:
+            found.skipped["enlarged before"] += 1
+        elif not overwrite and os.path.lexists(place):
+            found.already_there += 1
+        else:
+            jobs.append((source.path, place))
+    if not jobs:
+        return
+    headers = read_headers((path for path, _ in jobs), max_pixels)
+    device = "CPU" if enhancer.compute.device.type == "cpu" else "GPU"
+    for message in announcements(headers, enhancer.scale, device, enhancer.seconds_for):
+        tqdm.write(message, file=sys.stderr)
+    with tqdm(jobs, desc="enhance", unit="photograph") as progress:
+        for path, place in progress:
+            progress.set_postfix_str(path.name)
             try:
-                if not overwrite and _exists(place):
-                    raise UserError(f"{place} is there already and was not overwritten.")
-                _enhance_file(source.path, place, enhancer, max_pixels, form)
+                _enhance_file(path, place, enhancer, max_pixels, form)
             except (UnreadableImageError, UserError) as error:
-                found.failures.append(Failure(source.path, str(error).removesuffix(".")))
+                found.failures.append(Failure(path, str(error).removesuffix(".")))
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                found.failures.append(Failure(source.path, _NO_MEMORY))
+                found.failures.append(Failure(path, _NO_MEMORY))
             else:
                 found.written.append(place)
                 tqdm.write(printable(place))
 
 
 def conclude(found: Found) -> str:
-    """The closing message: what was skipped in folders; empty if nothing was.
+    """The closing message: what was skipped; empty if nothing was.
 
     Raises:
         UserError: something failed; the message lists all failures, and what was skipped.
     """
-    skipped = f"Skipped in folders: {counted(found.skipped)}." if found.skipped else ""
+    skipped = []
+    if found.already_there:
+        skipped.append(f"{found.already_there} already there, skipped (--overwrite replaces them).")
+    if found.skipped:
+        skipped.append(f"Skipped in folders: {counted(found.skipped)}.")
     if not found.failures:
-        return skipped
+        return "\n".join(skipped)
     lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
     total = len(found.written) + len(lines)
-    summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, skipped]
-    raise UserError("\n".join(filter(None, summary)))
+    summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, *skipped]
+    raise UserError("\n".join(summary))
 
 
 def printable(path: Path) -> str:
@@ -204,16 +237,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _warn(photograph: Path, notes: Iterable[str]) -> None:
     for note in notes:
         logger.warning("%s: %s.", photograph, note)
-
-
-def _exists(place: Path) -> bool:
-    try:
-        place.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError as error:  # for example, the name is too long
-        raise UserError(f"{place} cannot be written: {error.strerror or error}.") from error
-    return True
 
 
 def _check_writable(folder: Path) -> None:

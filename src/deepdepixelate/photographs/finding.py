@@ -42,12 +42,14 @@ class Found:
         written: paths of the enlargements, in order.
         failures: folders that could not be read, and photographs that could not be enlarged.
         skipped: other files and folders, counted by kind.
+        already_there: number of photographs whose enlargement exists and is kept.
     """
 
     photographs: list[Source] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    already_there: int = 0
 
 
 def find_photographs(inputs: Sequence[Path], output: Path) -> Found:

@@ -143,10 +143,8 @@ def upright(image: Image.Image, *, max_pixels: int | None = None) -> Upright:
         UnreadableImageError: the file does not define the range of its values, or the image is
             larger than its header says.
     """
-    quarter_turn = False
     depth, raw_mode = depth_of(image), raw_mode_of(image)
-    with suppress(*DAMAGE):  # ignore damaged EXIF
-        quarter_turn = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+    quarter_turn = is_quarter_turned(image)
     image.load()
     turned = image
     with suppress(*DAMAGE):
@@ -168,6 +166,13 @@ def upright(image: Image.Image, *, max_pixels: int | None = None) -> Upright:
         notes.append(f"its {turned.mode} colours were converted to sRGB")
         turned, icc_profile = _to_srgb(turned, icc_profile), None
     return Upright(_in_plain_mode(turned), icc_profile, tuple(notes), quarter_turn)
+
+
+def is_quarter_turned(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an opened image swaps its width and height."""
+    with suppress(*DAMAGE):  # ignore damaged EXIF
+        return image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+    return False
 
 
 def over_white(image: Image.Image) -> Image.Image:
