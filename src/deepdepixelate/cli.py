@@ -224,10 +224,11 @@ def demo(
 
     Works offline. Only this computer can open the page, unless --host is changed.
     """
+    from contextlib import suppress
     from threading import Event
 
     from deepdepixelate.models.pretrained import NAMES
-    from deepdepixelate.photographs.demo.page import serving
+    from deepdepixelate.photographs.demo.server import serving
 
     with serving(
         host=host,
@@ -241,7 +242,8 @@ def demo(
         click.echo(f"Zoom and enhance: {address} (stop with Ctrl-C)")
         if host not in ("localhost", "::1") and not host.startswith("127."):
             click.echo("Everybody who can reach this address can use the page.", err=True)
-        Event().wait()
+        with suppress(KeyboardInterrupt):
+            Event().wait()
 
 
 @cli.command()

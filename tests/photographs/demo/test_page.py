@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from kedro_project import run
 from local_server import wait_until_it_answers
@@ -61,6 +63,10 @@ class DemoPage:
     @property
     def box(self) -> Locator:
         return self.page.locator("#crop-box .box")
+
+    @property
+    def cancel(self) -> Locator:
+        return self.page.locator("#cancel")
 
     @property
     def note(self) -> Locator:
@@ -114,14 +120,31 @@ def serve(folder: Path, *arguments: str) -> Server:
     return server
 
 
+def stop(server: Server) -> None:
+    """Ctrl-C ends the page; nothing is printed but its address."""
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(30) == 0
+    log = server.log.read_text()
+    assert re.fullmatch(r"Zoom and enhance: \S+ \(stop with Ctrl-C\)\n", log), log
+
+
+def wait_until_idle(server: Server) -> None:
+    """Wait until the server computes nothing."""
+    process = psutil.Process(server.process.pid)
+    for _ in range(20):
+        before = process.cpu_times().user
+        time.sleep(1)
+        if process.cpu_times().user - before < 0.2:
+            return
+    raise AssertionError("the server still works")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The page; it must end cleanly when the tests are done with it."""
-    server = serve(tmp_path_factory.mktemp("demo"), "--max-megapixels", "0.01")
+    """The page, with tiles so small that work on a large box is long."""
+    server = serve(tmp_path_factory.mktemp("demo"), "--max-megapixels", "0.3", "--tile", "16")
     yield server
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(30) == 128 + signal.SIGINT
-    assert "Traceback" not in server.log.read_text()
+    stop(server)
 
 
 @pytest.fixture
@@ -141,6 +164,13 @@ def photograph(tmp_path: Path) -> Path:
     pixels = np.stack([rows * 3, columns * 2, (rows * columns) % 256], axis=-1).astype(np.uint8)
     path = tmp_path / "holiday <b>.png"
     Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (500, 500), "navy").save(path)
     return path
 
 
@@ -175,9 +205,10 @@ def test_upload_enhance_slide_download(demo: DemoPage, photograph: Path) -> None
 def test_zoom_into_a_box_of_a_sample(demo: DemoPage) -> None:
     demo.page.locator("#samples button").first.click()
     expect(demo.page.locator("#about-photograph")).to_contain_text("44x54 pixels")
+    expect(demo.note).to_contain_text("44x54 pixels became 176x216 with SRGAN")
     stage = demo.page.locator("#crop-box .stage")
     demo.drag(stage, (0.25, 0.25), (0.75, 0.5))
-    demo.page.locator("#model").get_by_text("SRGAN").click()
+    expect(demo.enhance).to_be_enabled()
     demo.enhance.click()
     expect(demo.note).to_contain_text(re.compile(r"2[123]x1[345] pixels became"))
 
@@ -189,6 +220,7 @@ def test_zoom_into_a_box_of_a_sample(demo: DemoPage) -> None:
     assert abs(place["x"] - corner["x"]) < 1
     assert abs(place["y"] - corner["y"]) < 1
 
+    expect(demo.enhance).to_be_enabled()
     demo.box.press("Shift+ArrowRight")
     demo.enhance.click()
     expect(demo.note).to_contain_text(re.compile(r"2[234]x1[345] pixels became"))
@@ -222,10 +254,78 @@ def test_a_bad_file_gives_a_warning_and_the_next_one_is_enlarged(
 def test_a_large_photograph_is_zoomed_into(demo: DemoPage, tmp_path: Path) -> None:
     Image.new("RGB", (1000, 500), "navy").save(tmp_path / "wide.jpg")
     demo.upload(tmp_path / "wide.jpg")
-    expect(demo.page.locator("#about-photograph")).to_contain_text("up to 0.01 megapixels")
+    expect(demo.page.locator("#about-photograph")).to_contain_text("up to 0.3 megapixels")
     demo.drag(demo.page.locator("#crop-box .stage"), (0.05, 0.05), (0.95, 0.95))
     demo.enhance.click()
     expect(demo.page.locator(".toast-body")).to_contain_text("The box has 0.4 megapixels")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1400, 900), (390, 844)])
+def test_everything_is_on_the_screen(demo: DemoPage, width: int, height: int) -> None:
+    demo.page.set_viewport_size({"width": width, "height": height})
+    demo.page.locator("#samples button").nth(1).click()
+    expect(demo.note).to_contain_text("became")
+    shown = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    page_width, page_height = demo.page.evaluate(shown)
+    assert page_width <= width
+    if width > 800:
+        assert page_height <= height
+    expect(demo.page.locator("#before-after img").first).to_be_in_viewport()
+
+
+def test_two_models_are_compared(demo: DemoPage) -> None:
+    demo.page.locator("#samples button").first.click()
+    expect(demo.note).to_contain_text("with SRGAN")
+    label = demo.page.locator("#before-after label").first
+    expect(label).to_contain_text("Original pixels | SRGAN")
+    expect(demo.enhance).to_be_enabled()
+    demo.page.locator("#compare-with").get_by_text("SRResNet").click()
+    expect(label).to_contain_text("SRResNet | SRGAN")
+    expect(demo.enhance).to_be_enabled()
+    demo.page.locator("#model").get_by_text("SRResNet").click()
+    expect(demo.note).to_contain_text("with SRResNet")
+    expect(demo.page.locator("#download")).to_contain_text("Download SRResNet as PNG")
+    assert "-srresnet-4x" in demo.download().name
+
+
+def test_a_compressed_photograph_gets_a_warning(demo: DemoPage, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "navy").save(tmp_path / "holiday.jpg", quality=40)
+    demo.upload(tmp_path / "holiday.jpg")
+    about = demo.page.locator("#about-photograph")
+    expect(about).to_contain_text("It is compressed (JPEG quality about 40)")
+
+
+def test_cancel_stops_the_work(demo: DemoPage, server: Server, large: Path) -> None:
+    demo.upload(large)
+    demo.enhance.click()
+    expect(demo.page.locator("#before-after")).to_contain_text("/1.0k tiles")
+    expect(demo.enhance).to_be_disabled()
+    demo.cancel.click()
+    expect(demo.note).to_have_text("Cancelled.")
+    expect(demo.cancel).to_be_disabled()
+    expect(demo.enhance).to_be_enabled()
+    wait_until_idle(server)
+
+
+def test_a_closed_tab_stops_the_work(browser: Browser, server: Server, large: Path) -> None:
+    demo = DemoPage(server.address, browser.new_page())
+    demo.open()
+    demo.upload(large)
+    demo.enhance.click()
+    expect(demo.page.locator("#before-after")).to_contain_text("/1.0k tiles")
+    demo.page.close()
+    wait_until_idle(server)
+
+
+def test_ctrl_c_during_the_work(browser: Browser, tmp_path: Path, large: Path) -> None:
+    server = serve(tmp_path, "--tile", "16")
+    demo = DemoPage(server.address, browser.new_page())
+    demo.open()
+    demo.upload(large)
+    demo.enhance.click()
+    expect(demo.page.locator("#before-after")).to_contain_text("/1.0k tiles")
+    stop(server)
+    demo.page.close()
 
 
 def test_it_listens_on_loopback_only(server: Server) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, load_weights, save_weights
 from deepdepixelate.photographs.demo.crop_box import Box
-from deepdepixelate.photographs.demo.zooming import Zoomer, cut
+from deepdepixelate.photographs.demo.zooming import Part, Zoomer, cut
 from deepdepixelate.photographs.enhance import Enhancer
 from deepdepixelate.photographs.photograph import read_photograph
 
@@ -43,27 +43,64 @@ def test_a_part_is_enlarged_like_a_photograph_of_it(
 ) -> None:
     opened = zoomer.open(photograph(tmp_path / "face.png"))
     calls: list[tuple[int, int]] = []
-    zoomed = zoomer.zoom(opened, Box(5, 7, 20, 30), model, lambda *done: calls.append(done))
+    chosen = Part(opened, Box(5, 7, 20, 30))
+    path = zoomer.enlarge(chosen, model, 4, lambda *done: calls.append(done))
     part = Image.fromarray(opened.photograph.pixels[7:37, 5:25])
     part.save(tmp_path / "part.png")
     alone = read_photograph(tmp_path / "part.png", max_pixels=10**6)
     expected = Enhancer(load_weights(Path(model)), device="cpu").enlarge(alone)
-    with Image.open(zoomed.after) as after, Image.open(zoomed.before) as before:
+    with Image.open(path) as after:
         np.testing.assert_array_equal(np.asarray(after), np.asarray(expected))
-        bicubic = part.resize((80, 120), Image.Resampling.BICUBIC)
-        np.testing.assert_array_equal(np.asarray(before), np.asarray(bicubic))
         assert after.info["icc_profile"] == b"a profile"
-    assert zoomed.after.name == "face-mine-4x.png"
-    assert "20x30 pixels became 80x120" in zoomed.note
-    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert path.name == "face-mine-4x.png"
+    assert calls == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert zoomer.enlarge(chosen, model, 4, lambda *done: calls.append(done)) == path
+    assert len(calls) == 5  # nothing is done twice
+
+
+def test_an_enlargement_without_a_generator_is_as_large(zoomer: Zoomer, tmp_path: Path) -> None:
+    opened = zoomer.open(photograph(tmp_path / "face.png"))
+    part = Part(opened, Box(5, 7, 20, 30))
+    for kind, method in (
+        ("pixels", Image.Resampling.NEAREST),
+        ("bicubic", Image.Resampling.BICUBIC),
+    ):
+        original = Image.fromarray(opened.photograph.pixels[7:37, 5:25])
+        path = zoomer.enlarge(part, kind, 4)
+        assert path.name == f"face-{kind}-4x.png"
+        with Image.open(path) as image:
+            expected = original.resize((80, 120), method)
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+
+
+def test_an_exception_ends_the_work(zoomer: Zoomer, model: str, tmp_path: Path) -> None:
+    opened = zoomer.open(photograph(tmp_path / "face.png"))
+    part = Part(opened, Box(0, 0, 20, 30))
+
+    def stop(done: int, tiles: int) -> None:
+        assert done < 2
+        if done == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        zoomer.enlarge(part, model, 4, stop)
+    assert part.files == {}
+
+
+def test_a_compressed_photograph_gets_a_note(zoomer: Zoomer, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "low.jpg", quality=60)
+    Image.new("RGB", (20, 20)).save(tmp_path / "high.jpg", quality=90)
+    (note,) = zoomer.open(tmp_path / "low.jpg").notes
+    assert note.startswith("it is compressed (JPEG quality about 60)")
+    assert zoomer.open(tmp_path / "high.jpg").notes == ()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
 def test_gray_and_alpha_are_kept(zoomer: Zoomer, model: str, tmp_path: Path, mode: str) -> None:
     opened = zoomer.open(photograph(tmp_path / "face.png", mode))
-    zoomed = zoomer.zoom(opened, Box(0, 0, 8, 8), model)
-    for path in (zoomed.before, zoomed.after):
-        with Image.open(path) as image:
+    part = Part(opened, Box(0, 0, 8, 8))
+    for kind in (model, "pixels", "bicubic"):
+        with Image.open(zoomer.enlarge(part, kind, 4)) as image:
             assert (image.mode, image.size) == (mode, (32, 32))
 
 
@@ -78,10 +115,12 @@ def test_the_cut_takes_alpha_along(tmp_path: Path) -> None:
 
 def test_old_results_are_deleted(zoomer: Zoomer, model: str, tmp_path: Path) -> None:
     opened = zoomer.open(photograph(tmp_path / "face.png"))
-    first, second = (zoomer.zoom(opened, Box(0, 0, 8, 8), model).after for _ in range(2))
+    part = Part(opened, Box(0, 0, 8, 8))
+    first, second = (zoomer.enlarge(part, kind, 4) for kind in (model, "bicubic"))
     long_ago = time.time() - 4000
     os.utime(first.parent, (long_ago, long_ago))
-    third = zoomer.zoom(opened, Box(0, 0, 8, 8), model).after
+    third = zoomer.enlarge(part, "pixels", 4)
     assert not first.parent.exists()
     assert second.is_file()
     assert third.is_file()
+    assert zoomer.enlarge(part, model, 4).is_file()

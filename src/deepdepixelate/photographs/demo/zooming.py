@@ -4,8 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,6 +20,10 @@ from deepdepixelate.photographs.photograph import (
     read_photograph,
     save_enlarged,
 )
+from deepdepixelate.photographs.planning import compression_note, read_headers
+
+PLAIN = {"pixels": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
+"""Ways of enlarging without a generator."""
 
 _FORM = FileFormat("png", metadata=False)
 """Format of the results, without metadata: it could reveal where the photograph was taken."""
@@ -39,25 +42,27 @@ class Opened:
     Attributes:
         name: of its file, without the suffix, shortened if long.
         photograph: the whole photograph.
+        notes: what was converted, and a warning if it is compressed.
     """
 
     name: str
     photograph: Photograph
+    notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Zoomed:
-    """A part of a photograph, enlarged.
+@dataclass
+class Part:
+    """A part of a photograph, and its enlargements.
 
     Attributes:
-        before: file with the part enlarged by bicubic interpolation, as large as ``after``.
-        after: file with the part enlarged by the generator, to download.
-        note: sizes and time, in one line.
+        opened: the whole photograph.
+        box: the part.
+        files: the enlargements so far, by their kind and scale.
     """
 
-    before: Path
-    after: Path
-    note: str
+    opened: Opened
+    box: Box
+    files: dict[tuple[str, int], Path] = field(default_factory=dict)
 
 
 class Zoomer:
@@ -85,41 +90,52 @@ class Zoomer:
         Raises:
             UnreadableImageError: see ``read_photograph``.
         """
-        photograph = read_photograph(path, max_pixels=int(MEGAPIXELS * 1e6))
+        limit = int(MEGAPIXELS * 1e6)
+        photograph = read_photograph(path, max_pixels=limit)
+        compressed = [compression_note(each.jpeg_quality) for each in read_headers([path], limit)]
+        notes = [f"it {note}" for note in compressed if note]
         name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
-        return Opened(name, photograph)
+        return Opened(name, photograph, (*photograph.notes, *notes))
 
-    def zoom(
+    def scale(self, model: str) -> int:
+        """How many times a generator enlarges."""
+        return self._enhancers[model].scale
+
+    def enlarge(
         self,
-        opened: Opened,
-        box: Box,
-        model: str,
+        part: Part,
+        kind: str,
+        scale: int,
         progress: Callable[[int, int], object] = lambda done, tiles: None,
-    ) -> Zoomed:
-        """Enlarge a part of a photograph.
+    ) -> Path:
+        """Enlarge a part of a photograph, unless it has been done; return the file.
 
         Args:
-            opened: the photograph.
-            box: the part, inside the photograph, of at most ``max_pixels``.
-            model: one of those loaded.
-            progress: called with the number of finished tiles and that of all tiles.
+            part: of at most ``max_pixels``.
+            kind: one of the generators, or of ``PLAIN``.
+            scale: how many times, for ``PLAIN``; a generator has its own.
+            progress: called before each tile, with the number of finished tiles and of all tiles.
+                An exception from it ends the work.
         """
-        begin = time.monotonic()
-        part = cut(opened.photograph, box)
-        enhancer = self._enhancers[model]
-        tiles = len(enhancer.tiles(box.height, box.width))
-        done = count(1)
-        enlarged = enhancer.enlarge(part, lambda: progress(next(done), tiles))
-        seconds = time.monotonic() - begin
-        plain = Image.fromarray(part.pixels).resize(enlarged.size, Image.Resampling.BICUBIC)
-        folder = self._new_folder()
-        after = folder / f"{opened.name}-{label_of(model)}-{enhancer.scale}x.png"
-        before = folder / f"{opened.name}-bicubic-{enhancer.scale}x.png"
-        save_enlarged(part, enlarged, after, _FORM)
-        save_enlarged(part, part.finish(plain), before, _FORM)
-        width, height = enlarged.size
-        note = f"{box.width}x{box.height} pixels became {width}x{height} in {seconds:.1f} s."
-        return Zoomed(before, after, note)
+        enhancer = self._enhancers.get(kind)
+        if enhancer is not None:
+            scale = enhancer.scale
+        known = part.files.get((kind, scale))
+        if known is not None and known.exists():
+            return known
+        original = cut(part.opened.photograph, part.box)
+        if enhancer is None:
+            size = (scale * part.box.width, scale * part.box.height)
+            enlarged = original.finish(Image.fromarray(original.pixels).resize(size, PLAIN[kind]))
+        else:
+            total = len(enhancer.tiles(part.box.height, part.box.width))
+            numbers = iter(range(total + 1))
+            progress(next(numbers), total)
+            enlarged = enhancer.enlarge(original, lambda: progress(next(numbers), total))
+        path = self._new_folder() / f"{part.opened.name}-{label_of(kind)}-{scale}x.png"
+        save_enlarged(original, enlarged, path, _FORM)
+        part.files[kind, scale] = path
+        return path
 
     def _new_folder(self) -> Path:
         """Make a folder for one result, and delete old ones."""
