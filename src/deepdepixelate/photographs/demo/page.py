@@ -176,7 +176,7 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path], models: Sequence[str]) -
                 return [chosen_part, *_no_result("Cancelled.")]
 
         def end(photograph: Opened | None) -> list[Any]:
-            ready = {enhance: photograph is not None, cancel: False}
+            ready: dict[Any, bool] = {enhance: photograph is not None, cancel: False}
             return [gr.update(interactive=ready.get(each, True)) for each in controls]
 
         controls = [enhance, cancel, model, other]
