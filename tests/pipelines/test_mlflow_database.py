@@ -27,8 +27,12 @@ def runs(project: Path) -> list[mlflow.entities.Run]:
 
 def test_two_first_runs_at_a_time_share_the_database(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
+    (project.path / "conf/other").mkdir()  # with data of its own: only the database is shared
+    (project.path / "conf/other/globals.yml").write_text("dataset: other\n")
     with ThreadPoolExecutor(2) as threads:
-        for outcome in threads.map(lambda _: project.kedro(*INGEST), range(2)):
+        for outcome in threads.map(
+            lambda env: project.kedro(*INGEST, "--env", env), ("base", "other")
+        ):
             outcome.assert_success()
     assert len(runs(project.path)) == 2
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 import numpy as np
@@ -171,6 +172,13 @@ def test_bad_input_is_an_error(enlarger: ImageEnlarger, given: Any, message: str
 def test_only_celeba_has_the_plain_name() -> None:
     assert registered_name("srgan", "celeba") == "deepdepixelate-srgan"
     assert registered_name("srgan", "sample") == "deepdepixelate-srgan-sample"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def import_path() -> Iterator[None]:
+    """MLflow puts the code of each loaded model on the path, where other tests would find it."""
+    with patch.object(sys, "path", list(sys.path)):
+        yield
 
 
 @pytest.fixture(scope="module")
