@@ -32,7 +32,8 @@ from deepdepixelate.parameters import PretrainParameters
 from deepdepixelate.training.crops import CropSampler
 from deepdepixelate.training.distributed import Ranks
 from deepdepixelate.training.interruption import InterruptionError
-from deepdepixelate.training.stages import TrainingData, content_network, pretrain, train_gan
+from deepdepixelate.training.session import TrainingData
+from deepdepixelate.training.stages import content_network, pretrain, train_gan
 
 
 class Journal:

@@ -176,8 +176,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         moments = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
-        summed: Tensor = _SumOverRanks.apply(moments)  # type: ignore[no-untyped-call]
-        mean, square = summed / dist.get_world_size()
+        mean, square = _sum_over_ranks(moments) / dist.get_world_size()
         variance = (square - mean.square()).clamp_min(0)
         self._update_running(mean.detach(), variance.detach(), values)
         scale = self.weight * torch.rsqrt(variance + self.eps)
@@ -212,3 +211,6 @@ class _SumOverRanks(torch.autograd.Function):
         summed = gradient.contiguous().clone()
         dist.all_reduce(summed)
         return summed
+
+
+_sum_over_ranks: Callable[[Tensor], Tensor] = _SumOverRanks.apply

@@ -26,10 +26,9 @@ def train_srresnet(
     """Train SRResNet; its weights and the history, one row per logged point."""
     from deepdepixelate.tracking import record as tracking
     from deepdepixelate.training import stages
+    from deepdepixelate.training.session import TrainingData
 
-    data = stages.TrainingData(
-        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
-    )
+    data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(stages.pretrain, data, parameters, training)
     (weights, history), record = tracking.train("pretrain", job, training)
     return record.sign(weights), pd.DataFrame(history)
@@ -48,10 +47,9 @@ def train_srgan(
     """Train SRGAN from SRResNet; generator, discriminator and history, one row per logged point."""
     from deepdepixelate.tracking import record as tracking
     from deepdepixelate.training import stages
+    from deepdepixelate.training.session import TrainingData
 
-    data = stages.TrainingData(
-        ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints
-    )
+    data = TrainingData(ImagePairs(hr_train, lr_train), ImagePairs(hr_val, lr_val), checkpoints)
     job = partial(stages.train_gan, data, srresnet, parameters, training)
     (generator, discriminator, history), record = tracking.train("train_gan", job, training)
     return record.sign(generator), record.sign(discriminator), pd.DataFrame(history)
