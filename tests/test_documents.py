@@ -1,23 +1,20 @@
 """The documents keep step with the code: their snippets run, and what they name exists."""
 
-import os
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import click
-import mlflow
 import pytest
 from finished_project import finished_project
-from kedro_project import PROJECT, Project
+from kedro_project import PROJECT, Project, mlflow_as_before
 from omegaconf import OmegaConf
 from PIL import Image
 
 from deepdepixelate.cli import cli
-from deepdepixelate.parameters import check_parameters
+from deepdepixelate.parameters import Parameters, check_parameters
 from deepdepixelate.run_command import run
 
 DOCUMENTS = [
@@ -59,29 +56,30 @@ def test_snippet_runs_as_it_stands(
     code: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
-    with patch.dict(os.environ):
+    with mlflow_as_before():
         exec(compile(code, "snippet", "exec"), {})  # noqa: S102
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type] # the environment's again
 
 
-def _values() -> Any:
+def parameters(*changes: str) -> Parameters:
+    """The sample's parameters, with changes as in ``pretrain.updates=2000``."""
     files = sorted((PROJECT / "conf/base").glob("parameters*.yml"))
-    return OmegaConf.merge(*map(OmegaConf.load, files))
+    merged = OmegaConf.merge(*map(OmegaConf.load, files), OmegaConf.from_dotlist(list(changes)))
+    values: Any = OmegaConf.to_container(merged)
+    return check_parameters(values)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_parameters_that_a_command_sets_are_accepted(document: Path) -> None:
     for items in re.findall(r'--params "([^"]+)"', document.read_text()):
         if not re.search(r"\$|\.\.\.|NAME", items):
-            changed = OmegaConf.from_dotlist(items.split(","))
-            merged = OmegaConf.merge(_values(), changed)
-            check_parameters(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+            parameters(*items.split(","))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_parameters_that_are_named_exist(document: Path) -> None:
+    all_values = parameters().model_dump()
     for name in re.findall(rf"`((?:{STAGES})\.[a-z_.0-9]+)[`=]", document.read_text()):
-        values: Any = check_parameters(OmegaConf.to_container(_values())).model_dump()  # type: ignore[arg-type]
+        values = all_values
         for part in name.split("."):
             if values == {}:
                 break  # benchmarks of any name

@@ -2,10 +2,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from processes import Process
 
@@ -99,3 +101,11 @@ def copy_of(project: Project, path: Path) -> Project:
     """A project with all that another one has made."""
     shutil.copytree(project.path, path, symlinks=True)
     return Project(path)
+
+
+@contextmanager
+def mlflow_as_before() -> Iterator[None]:
+    """Undo what is done to MLflow's address within: a call of ``set_tracking_uri`` lasts."""
+    uri = "mlflow.tracking._tracking_service.utils._tracking_uri"
+    with patch.dict(os.environ), patch(uri, None):
+        yield

@@ -99,7 +99,7 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     # Where its own children begin:
-    multiprocessing.process.ORIGINAL_DIR = os.fspath(folder)  # type: ignore[attr-defined]
+    patch.object(multiprocessing.process, "ORIGINAL_DIR", os.fspath(folder)).start()
     for variable in STARTED_WITH - set(environment):
         os.environ.pop(variable, None)
     os.environ.update(environment)

@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -19,8 +19,9 @@ import pytest
 from finished_project import finished_project
 from kedro_project import Project, make_project
 from local_server import wait_until_it_answers
-from playwright.sync_api import Browser, Error, Locator, Page, Request, Response, Route, expect
+from playwright.sync_api import Browser, Locator, expect
 from processes import Process
+from watched_page import WatchedPage
 
 pytestmark = pytest.mark.slow
 
@@ -28,42 +29,7 @@ STAGES = ["ingest", "degrade", "pretrain", "train_gan", "evaluate"]
 FONTS = "https://fonts.googleapis.com/"  # the one thing that Kedro-Viz's page asks of others
 
 
-@dataclass
-class Viz:
-    """A page of Kedro-Viz in a browser that can reach nothing but this machine."""
-
-    address: str
-    page: Page
-    asked_of_others: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.route("**/*", self._route)
-        self.page.on("pageerror", self._broke)
-        self.page.on("requestfailed", self._failed)
-        self.page.on("response", self._answered)
-
-    def _is_here(self, url: str) -> bool:
-        return url.startswith((self.address, "data:", "blob:"))
-
-    def _route(self, route: Route, request: Request) -> None:
-        if self._is_here(request.url):
-            route.continue_()
-        else:
-            self.asked_of_others.append(request.url)
-            route.abort()
-
-    def _broke(self, error: Error) -> None:
-        self.errors.append(str(error))
-
-    def _answered(self, answer: Response) -> None:
-        if not answer.ok:
-            self.errors.append(f"{answer.status} {answer.url}")
-
-    def _failed(self, request: Request) -> None:
-        if self._is_here(request.url) and request.failure != "net::ERR_ABORTED":
-            self.errors.append(f"{request.failure} {request.url}")
-
+class Viz(WatchedPage):
     def open(self, query: str = "") -> None:
         self.page.goto(f"{self.address}/{query}")
         expect(self.nodes.first).to_be_visible()

@@ -66,10 +66,10 @@ def train(
 
 def fork_workers() -> None:
     """Let those of a training, too, begin with their imports done; signals do not reach them."""
-    original = LaunchConfig.__post_init__
+    original: Callable[[LaunchConfig], None] = LaunchConfig.__post_init__
 
     def forking(config: LaunchConfig) -> None:
-        original(config)  # type: ignore[no-untyped-call]
+        original(config)
         config.start_method = "forkserver"
 
     patch.object(LaunchConfig, "__post_init__", forking).start()

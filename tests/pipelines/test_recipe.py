@@ -1,17 +1,15 @@
 """The packaged recipe, shrunk by ``--params`` to seconds, from an archive to scores."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
-import mlflow
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
-from kedro_project import make_project
+from kedro_project import make_project, mlflow_as_before
 from small_faces import encode, picture, write_celeba
 
 from deepdepixelate.cli import cli
@@ -37,9 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     partition = "".join(f"{name} {index // 2}\n" for index, name in enumerate(names))
     write_celeba(path / "data/01_raw/celeba", images, partition)
     monkeypatch.chdir(path)
-    with patch.dict(os.environ), patch.object(sys, "path", list(sys.path)):
+    with mlflow_as_before(), patch.object(sys, "path", list(sys.path)):
         yield path
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type] # the environment's again
 
 
 def test_the_recipe_trains_and_evaluates_with_its_losses(project: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ import pytest
 from kedro_project import run
 from local_server import wait_until_it_answers
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect
+from playwright.sync_api import Browser, Locator, expect
+from watched_page import WatchedPage
 
 pytestmark = pytest.mark.slow
 
@@ -29,32 +30,10 @@ class Server:
     log: Path
 
 
-@dataclass
-class DemoPage:
-    """The page, and what went wrong on it."""
-
-    address: str
-    page: Page
-    asked_of_others: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
+class DemoPage(WatchedPage):
     def open(self) -> None:
-        self.page.route("**/*", self._route)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("response", self._answered)
         self.page.goto(self.address)
         expect(self.enhance).to_be_visible()
-
-    def _answered(self, answer: Response) -> None:
-        if not answer.ok:
-            self.errors.append(f"{answer.status} {answer.url}")
-
-    def _route(self, route: Route, request: Request) -> None:
-        if request.url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.asked_of_others.append(request.url)
-            route.abort()
 
     @property
     def enhance(self) -> Locator:
