@@ -66,7 +66,7 @@ class EnhanceParameters(Section):
 
     input: UserPath | None
     """A photograph, or a folder that is searched with its subfolders."""
-    output: UserPath | None
+    output: UserPath
     """Folder for the results."""
     model: str
     """srgan or srresnet (packaged), or a .safetensors file."""

@@ -16,6 +16,8 @@ _LOW_QUALITY = 85
 """JPEG files below this quality get a warning. Measured on the astronaut of scikit-image: SRResNet
 is 2.6 dB above bicubic interpolation for PNG, 0.6 dB at quality 75, and below it at quality 40."""
 
+_EFFECT = "blocks and noise will be enlarged too; use the original if you have it"
+
 _LONG = 15
 """Seconds of work from which the time is announced."""
 
@@ -96,24 +98,27 @@ def announcements(
             f"{one if len(large) == 1 else many} ({megapixels:.0f} megapixels): many programs "
             "cannot open such a file. To enlarge only a part, use `deepdepixelate demo`."
         )
-    low = [each for each in headers if compression_note(each.jpeg_quality)]
+    low = [each for each in headers if is_low(each.jpeg_quality)]
     if len(low) == 1:
         messages.append(f"{low[0].path.name} {compression_note(low[0].jpeg_quality)}.")
     elif low:
         lowest = min(each.jpeg_quality or 0 for each in low)
-        note = compression_note(lowest).replace("is ", "are ", 1).replace("about", "down to", 1)
-        messages.append(f"{len(low)} photographs {note}.")
+        messages.append(
+            f"{len(low)} photographs are compressed (JPEG quality down to {lowest}): {_EFFECT}."
+        )
     return messages
+
+
+def is_low(jpeg_quality: int | None) -> bool:
+    """Whether a JPEG file is compressed so much that it deserves a warning."""
+    return jpeg_quality is not None and jpeg_quality < _LOW_QUALITY
 
 
 def compression_note(quality: int | None) -> str:
     """The warning about a JPEG file of this quality; empty if it is high, or no JPEG."""
-    if quality is None or quality >= _LOW_QUALITY:
+    if not is_low(quality):
         return ""
-    return (
-        f"is compressed (JPEG quality about {quality}): blocks and noise will be enlarged too; "
-        "use the original if you have it"
-    )
+    return f"is compressed (JPEG quality about {quality}): {_EFFECT}"
 
 
 def jpeg_quality(image: Image.Image) -> int | None:

@@ -8,13 +8,10 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
     """Enlarge photographs, as the command ``deepdepixelate enhance`` does; return the paths.
 
     Raises:
-        UserError: input or output is missing, or see ``enhance``.
+        UserError: the input is missing, or see ``enhance``.
     """
-    if parameters.input is None or parameters.output is None:
-        raise UserError(
-            "the input or the output is missing: --params "
-            '"enhance.input=DIR_OR_FILE,enhance.output=DIR".'
-        )
+    if parameters.input is None:
+        raise UserError("the input is missing: add --params enhance.input=DIR_OR_FILE.")
     from deepdepixelate.photographs.enhance import enhance, printable  # these import torch
 
     options = parameters.model_dump(exclude={"input", "output"})
