@@ -19,7 +19,7 @@ def test_each_is_the_papers_generator_and_says_where_it_comes_from(name: str) ->
     assert weights.architecture == {"blocks": 16, "channels": 64, "scale": 4}
     assert all(tensor.isfinite().all() for tensor in weights.tensors.values())
     fingerprint = weights.provenance["fingerprint"]
-    assert fingerprint["stage"] == {"srresnet": "pretrain", "srgan": "train_gan"}[name]
+    assert fingerprint["stage"] == ("pretrain" if name == "srresnet" else "train_gan")
     assert len(weights.provenance["git_commit"]) == 40  # of a clean checkout
     assert "/" not in json.dumps(dict(weights.provenance))  # no place on anybody's machine
     assert label_of(name) == name

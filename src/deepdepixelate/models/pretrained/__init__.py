@@ -7,7 +7,7 @@ from pathlib import Path
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.weights import Weights, load_weights
 
-NAMES = ("srgan", "srresnet")
+NAMES = ("srgan", "srresnet", "photo")
 """The packaged generators, the default first; see MODEL_CARD.md beside this module."""
 
 
