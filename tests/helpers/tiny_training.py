@@ -85,6 +85,7 @@ SCHEDULE: dict[str, Any] = {
     "validation_images": 2,
     "checkpoint_every": 2,
     "batch_norm": "learned",
+    "identity": None,
     "restart": False,
 }
 

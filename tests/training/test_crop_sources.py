@@ -40,7 +40,7 @@ def test_cuts_at_the_positions(pairs: ImagePairs, kind: type[CropSource]) -> Non
     positions = CropPositions(
         np.array([6, 0]), np.array([8, 0]), np.array([16, 3]), np.array([False, True])
     )
-    crops = kind(pairs.hr, CPU).cut(positions, 16).permute(0, 2, 3, 1).numpy()
+    crops = kind(pairs.hr, CPU).cut(positions, 16, 16).permute(0, 2, 3, 1).numpy()
     np.testing.assert_array_equal(crops[0], pairs.hr[6][8:24, 16:32])
     np.testing.assert_array_equal(crops[1], pairs.hr[0][0:16, 3:19][:, ::-1])
 

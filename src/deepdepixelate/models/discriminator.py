@@ -19,7 +19,7 @@ class DiscriminatorArchitecture(BaseModel):
         kind: ``paper`` for ``Discriminator``, ``unet`` for ``UNetDiscriminator``.
         channels: feature channels of the first layer, doubled three times; 64 in both papers.
         dense: units of the hidden dense layer of ``paper``; 1024 in the paper.
-        crop_size: side of the square HR crops, in pixels.
+        crop_size: side of the square HR crops, in pixels; None (whole images) for ``unet`` only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,7 @@ class DiscriminatorArchitecture(BaseModel):
     kind: DiscriminatorKind = "paper"
     channels: int = Field(ge=1)
     dense: int = Field(ge=1)
-    crop_size: int = Field(ge=DISCRIMINATOR_STRIDE, multiple_of=DISCRIMINATOR_STRIDE)
+    crop_size: int | None = Field(ge=DISCRIMINATOR_STRIDE, multiple_of=DISCRIMINATOR_STRIDE)
 
 
 class Discriminator(nn.Module):

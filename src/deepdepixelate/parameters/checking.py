@@ -37,7 +37,9 @@ class Parameters(Section):
         side = min(self.ingest.crop_width, self.ingest.crop_height)
         for stage in ("pretrain", "train_gan"):
             crop_size = getattr(self, stage).crop_size
-            if crop_size > side or crop_size % self.degrade.scale:
+            if crop_size is None:
+                self._check_whole_images(stage)
+            elif crop_size > side or crop_size % self.degrade.scale:
                 raise ValueError(
                     f"{stage}.crop_size must be at most {side}, the smaller side of the images, "
                     f"and a multiple of degrade.scale ({self.degrade.scale}), not {crop_size}"
@@ -49,6 +51,23 @@ class Parameters(Section):
                 f"needs; it must be at most {(side - SSIM_WINDOW) // 2}"
             )
         return self
+
+    def _check_whole_images(self, stage: str) -> None:
+        width, height = self.ingest.crop_width, self.ingest.crop_height
+        stride = 8 if stage == "train_gan" else self.degrade.scale
+        if width % stride or height % stride:
+            raise ValueError(
+                f"{stage}.crop_size=null needs images whose sides are multiples of {stride}, not "
+                f"{width}x{height} (ingest.crop_width, ingest.crop_height)"
+            )
+        identity = getattr(self, stage).identity
+        if identity is not None:
+            left, top, face = identity.box
+            if left + face > width or top + face > height:
+                raise ValueError(
+                    f"{stage}.identity.box: the square of {face} pixels at {left}, {top} is not "
+                    f"inside the images of {width}x{height}"
+                )
 
 
 def check_parameters(values: Mapping[str, Any]) -> Parameters:

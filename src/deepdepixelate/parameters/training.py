@@ -87,6 +87,15 @@ class GeneratorParameters(Section):
     """Feature channels; 64 in the paper."""
 
 
+class IdentityLoss(Section):
+    """The distance between SR and HR faces in dlib's face recognition, added to the loss."""
+
+    weight: Positive
+    """Weight of the distance."""
+    box: tuple[NonNegativeInt, NonNegativeInt, Count]
+    """Left, top and side of the square that holds the face in all HR images, in pixels."""
+
+
 class Schedule(Section):
     """Parameters that each training has for itself."""
 
@@ -95,9 +104,9 @@ class Schedule(Section):
     learning rates so far are those of the new schedule."""
     batch_size: Count
     """Crops per update, over all processes."""
-    crop_size: Count
+    crop_size: Count | None
     """Side of the square HR crops, in pixels. A multiple of degrade.scale; for train_gan also of
-    16."""
+    16. null: whole images."""
     learning_rate: LearningRate
     validate_every: Count
     """Updates between two validations."""
@@ -108,8 +117,17 @@ class Schedule(Section):
     batch_norm: Literal["learned", "frozen"]
     """learned: from batch statistics, as in the paper. frozen: the initial weights' statistics,
     folded into the convolutions."""
+    identity: IdentityLoss | None
+    """Adds an identity loss; null: none, as in the paper. Needs crop_size=null, aligned faces and
+    the extra ``identity``."""
     restart: bool
     """Train from scratch, even if this training is finished or has checkpoints."""
+
+    @model_validator(mode="after")
+    def _identity_needs_whole_images(self) -> "Schedule":
+        if self.identity is not None and self.crop_size is not None:
+            raise ValueError("an identity loss needs whole images: set crop_size=null")
+        return self
 
 
 class PretrainParameters(Schedule):
@@ -173,8 +191,8 @@ class TrainGanParameters(Schedule):
 
     @field_validator("crop_size")
     @classmethod
-    def _crop_suits_the_discriminator(cls, crop_size: int) -> int:
-        if crop_size % DISCRIMINATOR_STRIDE:
+    def _crop_suits_the_discriminator(cls, crop_size: int | None) -> int | None:
+        if crop_size is not None and crop_size % DISCRIMINATOR_STRIDE:
             raise ValueError(
                 f"crop_size must be a multiple of {DISCRIMINATOR_STRIDE}, not {crop_size}"
             )
@@ -182,7 +200,10 @@ class TrainGanParameters(Schedule):
 
     @model_validator(mode="after")
     def _crop_suits_the_content_network(self) -> "TrainGanParameters":
-        if self.content == "st_lpips" and self.crop_size < ST_LPIPS_SIDE:
+        if self.crop_size is None:
+            if self.discriminator.kind == "paper":
+                raise ValueError("crop_size=null needs discriminator.kind=unet")
+        elif self.content == "st_lpips" and self.crop_size < ST_LPIPS_SIDE:
             raise ValueError(
                 f"content=st_lpips needs a crop_size of at least {2 * DISCRIMINATOR_STRIDE}, "
                 f"not {self.crop_size}"

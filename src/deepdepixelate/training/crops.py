@@ -38,12 +38,12 @@ class MappedCropSource:
         self._images = images
         self._device = device
 
-    def cut(self, positions: CropPositions, size: int) -> Tensor:
-        """uint8 crops (N, 3, size, size), channels last, on the device."""
-        crops = np.empty((len(positions.images), size, size, 3), dtype=np.uint8)
+    def cut(self, positions: CropPositions, height: int, width: int) -> Tensor:
+        """uint8 crops (N, 3, height, width), channels last, on the device."""
+        crops = np.empty((len(positions.images), height, width, 3), dtype=np.uint8)
         for row, index in enumerate(positions.images):
             top, left = positions.tops[row], positions.lefts[row]
-            crop = self._images[int(index)][top : top + size, left : left + size]
+            crop = self._images[int(index)][top : top + height, left : left + width]
             crops[row] = crop[:, ::-1] if positions.flips[row] else crop
         tensor = torch.from_numpy(crops)
         if self._device.type == "cuda":
@@ -64,16 +64,16 @@ class ResidentCropSource:
             self._pixels[done : done + count].copy_(torch.from_numpy(batch.pixels))
             done += count
 
-    def cut(self, positions: CropPositions, size: int) -> Tensor:
-        """uint8 crops (N, 3, size, size), channels last, on the device."""
-        rows = (positions.images, positions.tops, positions.lefts, positions.flips)
-        indices = torch.from_numpy(np.stack(rows).astype(np.int64))
+    def cut(self, positions: CropPositions, height: int, width: int) -> Tensor:
+        """uint8 crops (N, 3, height, width), channels last, on the device."""
+        places = (positions.images, positions.tops, positions.lefts, positions.flips)
+        indices = torch.from_numpy(np.stack(places).astype(np.int64))
         if self._device.type == "cuda":
             indices = indices.pin_memory()  # otherwise the copy waits for the device
         image, top, left, flip = indices.to(self._device, non_blocking=True)[..., None, None]
-        offsets = torch.arange(size, device=self._device)
-        columns = torch.where(flip.bool(), offsets.flip(0), offsets)
-        return self._pixels[image, top + offsets[:, None], left + columns].permute(0, 3, 1, 2)
+        rows, columns = (torch.arange(size, device=self._device) for size in (height, width))
+        columns = torch.where(flip.bool(), columns.flip(0), columns)
+        return self._pixels[image, top + rows[:, None], left + columns].permute(0, 3, 1, 2)
 
 
 CropSource = MappedCropSource | ResidentCropSource
@@ -84,14 +84,15 @@ class CropSampler:
 
     Attributes:
         batch_size: crops in a batch, over all ranks.
-        crop_size: side of the HR crops in pixels; LR crops are ``scale`` times smaller.
+        crop_size: side of the HR crops in pixels, None for whole images; LR crops are ``scale``
+            times smaller.
     """
 
     def __init__(
         self,
         pairs: ImagePairs,
         *,
-        crop_size: int,
+        crop_size: int | None,
         batch_size: int,
         seed: int,
         device: torch.device,
@@ -119,7 +120,7 @@ class CropSampler:
                 f"{batch_size} (see training.devices and training.hosts)."
             )
         height, width, _ = pairs.hr.manifest.shape
-        if crop_size % pairs.scale or crop_size > min(height, width):
+        if crop_size is not None and (crop_size % pairs.scale or crop_size > min(height, width)):
             raise UserError(
                 f"crop_size must be a multiple of the scale ({pairs.scale}) and at most "
                 f"{min(height, width)}, the smaller side of the images; it is {crop_size}."
@@ -127,6 +128,7 @@ class CropSampler:
         self.batch_size = batch_size
         self.crop_size = crop_size
         self._pairs = pairs
+        self._sides = (height, width) if crop_size is None else (crop_size, crop_size)
         self._seed = seed
         source = ResidentCropSource if resident else MappedCropSource
         self._hr: CropSource = source(pairs.hr, device)
@@ -140,11 +142,11 @@ class CropSampler:
             np.random.Philox(key=self._seed, counter=np.array([0, update, 0, 0], dtype=np.uint64))
         )
         height, width, _ = self._pairs.lr.manifest.shape
-        lr_size = self.crop_size // self._pairs.scale
+        lr_height, lr_width = (side // self._pairs.scale for side in self._sides)
         return CropPositions(
             images=generator.integers(0, len(self._pairs), self.batch_size),
-            tops=generator.integers(0, height - lr_size + 1, self.batch_size),
-            lefts=generator.integers(0, width - lr_size + 1, self.batch_size),
+            tops=generator.integers(0, height - lr_height + 1, self.batch_size),
+            lefts=generator.integers(0, width - lr_width + 1, self.batch_size),
             flips=generator.random(self.batch_size) < 0.5,
         )
 
@@ -162,7 +164,8 @@ class CropSampler:
             everyone.flips[share],
         )
         hr = replace(lr, tops=lr.tops * scale, lefts=lr.lefts * scale)
-        return self._lr.cut(lr, self.crop_size // scale), self._hr.cut(hr, self.crop_size)
+        height, width = self._sides
+        return self._lr.cut(lr, height // scale, width // scale), self._hr.cut(hr, height, width)
 
 
 def fits_on_device(pairs: ImagePairs, device: torch.device) -> bool:

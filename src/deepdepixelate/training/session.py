@@ -85,11 +85,14 @@ class Session:
         changes no more than the order of sums.
         """
         training, train = self.training, self.data.train
+        settings = self.settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
+        if settings["identity"] is None:  # older checkpoints do not have it
+            del settings["identity"]
         processes = self.ranks.trained_by or self.ranks.count
         return {
             "format": FORMAT,
             "stage": self.name,
-            "settings": self.settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
+            "settings": settings,
             "seed": training.seed,
             "batch_norm_updates": training.batch_norm_updates,
             "sync_batch_norm": training.sync_batch_norm,

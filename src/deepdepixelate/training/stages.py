@@ -7,6 +7,7 @@ import torch
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
+from deepdepixelate.models.face_descriptor import FaceDescriptor, load_face_descriptor
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture, freeze_batch_norms
 from deepdepixelate.models.perceptual import (
     DEFAULT_FEATURE_SCALE,
@@ -16,7 +17,12 @@ from deepdepixelate.models.perceptual import (
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.models.weights import Weights, build_generator, digest
-from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
+from deepdepixelate.parameters import (
+    PretrainParameters,
+    Schedule,
+    TrainGanParameters,
+    TrainingParameters,
+)
 from deepdepixelate.training.distributed import ALONE, Ranks
 from deepdepixelate.training.session import Session, TrainingData, cpu_state
 from deepdepixelate.training.steps import AdversarialStep, PretrainStep
@@ -54,7 +60,14 @@ def pretrain(
             fingerprint["start_from"] = weights.digest
         if settings.batch_norm == "frozen":
             freeze_batch_norms(generator)
-        step = PretrainStep(generator, session.compute, ranks, loss=settings.loss)
+        step = PretrainStep(
+            generator,
+            session.compute,
+            ranks,
+            loss=settings.loss,
+            faces=_face_descriptor(settings),
+            identity_weight=0 if settings.identity is None else settings.identity.weight,
+        )
     history = session.train(step, fingerprint, log, run)
     return session.generator_weights(step.result, fingerprint, history), history
 
@@ -94,7 +107,15 @@ def train_gan(
             )
         if settings.batch_norm == "frozen":
             freeze_batch_norms(generator)
-        step = AdversarialStep(generator, discriminator, content, settings, session.compute, ranks)
+        step = AdversarialStep(
+            generator,
+            discriminator,
+            content,
+            settings,
+            session.compute,
+            ranks,
+            faces=_face_descriptor(settings),
+        )
         fingerprint = session.fingerprint() | {
             "pretrained": pretrained.digest,
             "content_weights": None if content is None else digest(content.state_dict()),
@@ -125,6 +146,10 @@ def content_network(
     weights = load_vgg19_weights(settings.content, settings.vgg_weights)
     scale = settings.vgg_feature_scale or DEFAULT_FEATURE_SCALE[settings.content]
     return PerceptualNetwork(settings.content, weights, scale)
+
+
+def _face_descriptor(settings: Schedule) -> FaceDescriptor | None:
+    return None if settings.identity is None else load_face_descriptor(settings.identity.box)
 
 
 def _check_architecture(

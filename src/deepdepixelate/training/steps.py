@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deepdepixelate.errors import first_line
 from deepdepixelate.models.device import Compute
+from deepdepixelate.models.face_descriptor import FaceDescriptor
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
@@ -42,11 +43,13 @@ class TrainingStep(ABC):
         optimizers: the generator's first; the trainer sets their learning rates.
         first_updates: for each optimizer, the first update (from 0) in which it takes a step.
         result: the generator to validate and to keep.
+        faces: the network of the identity loss, if there is one.
     """
 
     optimizers: tuple[torch.optim.Optimizer, ...]
     first_updates: tuple[int, ...]
     result: Generator
+    faces: FaceDescriptor | None = None
     _saved: tuple[str, ...]
     """Attributes whose state dicts are saved."""
 
@@ -110,6 +113,18 @@ class TrainingStep(ABC):
         if self._compiled:
             torch.compiler.cudagraph_mark_step_begin()
 
+    def _identity_loss(self, faces: FaceDescriptor, sr: Tensor, hr: Tensor) -> Tensor:
+        """Mean Euclidean distance between the descriptors of SR and HR faces.
+
+        An identity-preserving loss as in GFP-GAN (Wang et al., arXiv 2101.04061, section 3.4), with
+        dlib's network and its distance.
+        """
+        with self._compute.autocast():
+            with torch.no_grad():
+                target = self._call(faces, hr)
+            descriptors = self._call(faces, sr)
+        return torch.linalg.vector_norm(descriptors.float() - target.float(), dim=1).mean()
+
     def _call(self, network: nn.Module, images: Tensor) -> Any:
         return self._compiled.get(network, network)(images)
 
@@ -135,6 +150,8 @@ class PretrainStep(TrainingStep):
         ranks: Ranks = ALONE,
         *,
         loss: Literal["mse", "psnr"] = "mse",
+        faces: FaceDescriptor | None = None,
+        identity_weight: float = 0,
     ) -> None:
         """Put the generator on the device.
 
@@ -143,8 +160,12 @@ class PretrainStep(TrainingStep):
             compute: device and precision.
             ranks: the processes that train together.
             loss: mse of all pixels, as in the paper; or psnr, see ``negative_psnr``.
+            faces: for the identity loss; None: without one.
+            identity_weight: of the identity loss.
         """
         super().__init__(compute, ranks)
+        self.faces = None if faces is None else self._place(faces)
+        self._identity_weight = identity_weight
         self._loss = mse_loss if loss == "mse" else negative_psnr
         self.generator = self.result = self._place(generator)
         self.optimizer = _adam(generator)
@@ -155,12 +176,16 @@ class PretrainStep(TrainingStep):
         self.generator.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._compute.autocast():
-            sr = self._call(self.generator, from_pixels(lr))
-        loss = self._loss(sr.float(), targets_from_pixels(hr))
-        loss.backward()
+            sr = self._call(self.generator, from_pixels(lr)).float()
+        hr = targets_from_pixels(hr)
+        losses = {"loss": self._loss(sr, hr)}
+        if self.faces is not None:
+            losses["identity_loss"] = self._identity_loss(self.faces, sr, hr)
+            losses["loss"] = losses["loss"] + self._identity_weight * losses["identity_loss"]
+        losses["loss"].backward()
         self._ranks.average_gradients(self.generator)
         self.optimizer.step()
-        return {"loss": loss.detach()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
 
 class AdversarialStep(TrainingStep):
@@ -172,6 +197,7 @@ class AdversarialStep(TrainingStep):
         adversarial_loss = BCE(D(sr), 1)
         loss = content_loss + adversarial_weight * adversarial_loss
              + pixel_weight * mean |sr - hr| + grid_weight * grid_loss(sr, hr)
+             + identity.weight * identity_loss(sr, hr)
     """
 
     _saved = (
@@ -190,6 +216,8 @@ class AdversarialStep(TrainingStep):
         settings: TrainGanParameters,
         compute: Compute,
         ranks: Ranks = ALONE,
+        *,
+        faces: FaceDescriptor | None = None,
     ) -> None:
         """Put the networks on the device.
 
@@ -200,9 +228,11 @@ class AdversarialStep(TrainingStep):
             settings: the factors on the losses, the EMA's decay, head start and shift.
             compute: device and precision.
             ranks: the processes that train together.
+            faces: for the identity loss; None: without one.
         """
         super().__init__(compute, ranks)
         self._settings = settings
+        self.faces = None if faces is None else self._place(faces)
         self._updates = 0
         self.generator = self._place(generator)
         self.discriminator = self._place(discriminator)
@@ -227,8 +257,8 @@ class AdversarialStep(TrainingStep):
         rolled_hr, rolled_sr = self._roll(hr), self._roll(sr)
         discriminator_losses = self._update_discriminator(rolled_hr, rolled_sr.detach())
         with torch.set_grad_enabled(trains_generator):
-            pixel_losses = self._pixel_losses(hr, sr)
-            generator_losses = self._update_generator(rolled_hr, rolled_sr, pixel_losses)
+            unrolled_losses = self._unrolled_losses(hr, sr)
+            generator_losses = self._update_generator(rolled_hr, rolled_sr, unrolled_losses)
         self.average.update_parameters(self.generator)
         self._updates += 1
         return {**generator_losses, **discriminator_losses}
@@ -273,7 +303,7 @@ class AdversarialStep(TrainingStep):
         }
 
     def _update_generator(
-        self, hr: Tensor, sr: Tensor, pixel_losses: dict[str, tuple[float, Tensor]]
+        self, hr: Tensor, sr: Tensor, unrolled_losses: dict[str, tuple[float, Tensor]]
     ) -> dict[str, Tensor]:
         self.generator_optimizer.zero_grad(set_to_none=True)
         content_loss = self._content_loss(hr, sr)
@@ -281,8 +311,8 @@ class AdversarialStep(TrainingStep):
             fake = self._call(self.discriminator, sr).float()
         adversarial_loss = _cross_entropy(fake, 1.0)
         loss = content_loss + self._settings.adversarial_weight * adversarial_loss
-        for weight, pixel_loss in pixel_losses.values():
-            loss = loss + weight * pixel_loss
+        for weight, unrolled_loss in unrolled_losses.values():
+            loss = loss + weight * unrolled_loss
         if loss.requires_grad:
             loss.backward()
             self._ranks.average_gradients(self.generator)
@@ -291,16 +321,18 @@ class AdversarialStep(TrainingStep):
             "loss": loss.detach(),
             "content_loss": content_loss.detach(),
             "adversarial_loss": adversarial_loss.detach(),
-            **{name: pixel_loss.detach() for name, (_, pixel_loss) in pixel_losses.items()},
+            **{name: loss.detach() for name, (_, loss) in unrolled_losses.items()},
         }
 
-    def _pixel_losses(self, hr: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _unrolled_losses(self, hr: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Factors and losses by name, of images that are not rolled: LR pixels do not move."""
         losses = {}
         if weight := self._settings.pixel_weight:
             losses["pixel_loss"] = (weight, l1_loss(sr, hr))
         if weight := self._settings.grid_weight:
             losses["grid_loss"] = (weight, grid_loss(sr, hr, self.generator.architecture.scale))
+        if self.faces is not None and (identity := self._settings.identity) is not None:
+            losses["identity_loss"] = (identity.weight, self._identity_loss(self.faces, sr, hr))
         return losses
 
     def _content_loss(self, hr: Tensor, sr: Tensor) -> Tensor:
