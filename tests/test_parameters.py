@@ -77,11 +77,33 @@ def test_the_recipe_is_valid_and_names_nothing_that_it_does_not_change() -> None
             assert papers[section][name] != value, f"{section}.{name}"
 
 
-def test_the_file_for_realistic_images_is_valid() -> None:
-    options: Any = OmegaConf.load(CONF / "realistic.yml")
+@pytest.mark.parametrize("name", ["realistic.yml", "photo.yml"])
+def test_the_files_for_realistic_images_are_valid(name: str) -> None:
+    options: Any = OmegaConf.load(CONF / name)
     merged = OmegaConf.merge(read_conf(options.run.env), options.run.params)
     values: Any = OmegaConf.to_container(merged)
     assert check_parameters(values).degrade.kind == "realistic"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"pretrain__identity": {"weight": 1, "box": [0, 0, 9]}}, "set crop_size=null"),
+        ({"train_gan__crop_size": None}, "crop_size=null needs discriminator.kind=unet"),
+        (
+            {
+                "pretrain__crop_size": None,
+                "pretrain__identity": {"weight": 1, "box": [70, 77, 110]},
+            },
+            "pretrain.identity.box: the square of 110 pixels at 70, 77 is not inside the images of "
+            "176x216",
+        ),
+    ],
+)
+def test_whole_images_and_the_identity_loss_need_each_other_and_room(
+    defaults: dict[str, Any], changes: dict[str, Any], error: str
+) -> None:
+    assert error in message(changed(defaults, **changes))
 
 
 @pytest.mark.parametrize(

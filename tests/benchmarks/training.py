@@ -343,7 +343,7 @@ class JpegCrops(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, folder: Path, parameters: Parameters) -> None:
         self._paths = sorted(folder.iterdir())
-        self._size = parameters.pretrain.crop_size
+        self._size = parameters.pretrain.crop_size or parameters.ingest.crop_width
         self._lr_size = self._size // parameters.degrade.scale
 
     def __len__(self) -> int:

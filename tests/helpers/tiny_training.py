@@ -71,7 +71,7 @@ def tiny_generator(seed: int = 0, *, channels: int = 8, scale: int = 4) -> Gener
     return Generator(GeneratorArchitecture(blocks=1, channels=channels, scale=scale))
 
 
-def tiny_discriminator(seed: int = 0, *, crop_size: int = 16) -> Discriminator:
+def tiny_discriminator(seed: int = 0, *, crop_size: int | None = 16) -> Discriminator:
     torch.manual_seed(seed)
     return Discriminator(DiscriminatorArchitecture(channels=4, dense=8, crop_size=crop_size))
 

@@ -77,6 +77,17 @@ def test_other_updates_and_seeds_see_other_crops(pairs: ImagePairs) -> None:
     assert len(seen) == 4 * 6
 
 
+def test_crops_can_be_whole_images(pairs: ImagePairs) -> None:
+    crops = CropSampler(pairs, crop_size=None, batch_size=8, seed=0, device=CPU)
+    lr, hr = batch(crops, 3)
+    positions = crops.positions(3)
+    assert 0 < positions.flips.sum() < 8
+    for row, (index, flip) in enumerate(zip(positions.images, positions.flips, strict=True)):
+        step = -1 if flip else 1
+        assert np.array_equal(hr[row], pairs.hr[int(index)][:, ::step])
+        assert np.array_equal(lr[row], pairs.lr[int(index)][:, ::step])
+
+
 def test_lr_and_hr_show_the_same_place(pairs: ImagePairs) -> None:
     crops = sampler(pairs)
     mirrored = straight = 0

@@ -1,7 +1,7 @@
 import io
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import torch
@@ -21,7 +21,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_l
 
 from deepdepixelate.models.device import Compute
 from deepdepixelate.models.discriminator import UNetDiscriminator
-from deepdepixelate.models.generator import from_pixels, targets_from_pixels
+from deepdepixelate.models.face_descriptor import FaceDescriptor
+from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
@@ -328,6 +329,66 @@ def test_losses_of_pixels_count_where_they_have_a_weight(
 
     assert ("pixel_loss" in losses, "grid_loss" in losses) == (pixel_weight > 0, grid_weight > 0)
     torch.testing.assert_close(losses["loss"], expected)
+
+
+class TestIdentity:
+    """A network of random weights does for dlib's: the loss is any network's distance."""
+
+    BOX = (2, 0, 14)
+    SETTINGS: ClassVar[dict[str, Any]] = {"weight": 3.0, "box": BOX}
+
+    def faces(self) -> FaceDescriptor:
+        torch.manual_seed(5)
+        return FaceDescriptor(self.BOX)
+
+    def distance(self, generator: Generator, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            sr = deepcopy(generator).train()(from_pixels(batch[0]))
+            faces = self.faces()
+            distances = faces(sr) - faces(targets_from_pixels(batch[1]))
+            mean: Tensor = torch.linalg.vector_norm(distances, dim=1).mean()
+            return mean
+
+    def test_is_added_to_the_error_of_pixels(self, batch: Batch) -> None:
+        step = PretrainStep(tiny_generator(), FP32, faces=self.faces(), identity_weight=3.0)
+        distance = self.distance(step.generator, batch)
+        losses = with_rates(step, 1e-3).update(*batch)
+        torch.testing.assert_close(losses["identity_loss"], distance)
+        plain = pretraining().update(*batch)["loss"]
+        torch.testing.assert_close(losses["loss"], plain + 3 * distance)
+
+    def test_is_added_to_the_adversarial_loss_of_images_that_are_not_rolled(
+        self, batch: Batch
+    ) -> None:
+        unet = {"kind": "unet", "channels": 2, "dense": 1}
+        step, plain = (
+            AdversarialStep(
+                tiny_generator(),
+                deepcopy(discriminator),
+                None,
+                gan_parameters(crop_size=None, discriminator=unet, shift=16, identity=identity),
+                FP32,
+                faces=faces,
+            )
+            for discriminator in [UNetDiscriminator(2)]
+            for faces, identity in ((self.faces(), self.SETTINGS), (None, None))
+        )
+        distance = self.distance(step.generator, batch)
+        losses, expected = step.update(*batch), plain.update(*batch)
+        torch.testing.assert_close(losses["identity_loss"], distance)
+        torch.testing.assert_close(losses["loss"], expected["loss"] + 3 * distance)
+        assert "identity_loss" not in expected
+
+    def test_reaches_the_generator_and_not_the_network(self, batch: Batch) -> None:
+        faces = self.faces()
+        before = copied(faces.state_dict())
+        step = PretrainStep(tiny_generator(), FP32, faces=faces, identity_weight=3.0)
+        without = pretraining()
+        for each in (with_rates(step, 1e-3), without):
+            each.update(*batch)
+        assert_equal(faces.state_dict(), before)
+        assert gradients(faces) == {}
+        assert not torch.equal(step.generator.tail.weight, without.generator.tail.weight)
 
 
 def test_content_of_several_feature_maps_is_their_relative_difference(batch: Batch) -> None:

@@ -39,6 +39,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, architecture: DiscriminatorArchitecture) -> None:
         super().__init__()
+        if architecture.crop_size is None:
+            raise ValueError("this discriminator needs crops of one size")
         width = architecture.channels
         self.features = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1),

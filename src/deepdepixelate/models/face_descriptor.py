@@ -125,12 +125,15 @@ def load_face_descriptor(box: tuple[int, int, int]) -> FaceDescriptor:
 
 
 def _fill(network: FaceDescriptor, stored: Iterator[Tensor]) -> None:
-    for module in network.modules():  # in the order of the file, from the input to the output
+    for (
+        name,
+        module,
+    ) in network.named_modules():  # in the order of the file, from the input to the output
         if isinstance(module, nn.Conv2d):
             values = next(stored)
             size = module.weight.numel()
             module.weight.copy_(values[:size].view_as(module.weight))
-            module.bias.copy_(values[size:])
+            network.get_parameter(f"{name}.bias").copy_(values[size:])
     network.last.weight.copy_(next(stored).view(256, 128).T)
     if next(stored, None) is not None:
         raise ValueError("it holds another network")

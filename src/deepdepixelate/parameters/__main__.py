@@ -55,7 +55,9 @@ def _values(conf: Path, *environments: str) -> Any:
 def _rows(name: str, field: Any, schema: Any, base: Any, celeba: Any) -> Iterator[str]:
     """The row of a parameter, or those of a section."""
     key = name.rpartition(".")[2]
-    base, celeba = (values.get(key, ...) for values in (base, celeba))
+    base, celeba = (
+        values.get(key, ...) if isinstance(values, dict) else ... for values in (base, celeba)
+    )
     if "$ref" in field:
         for part, inner in schema["$defs"][_key(field)]["properties"].items():
             yield from _rows(f"{name}.{part}", inner, schema, base, celeba)
@@ -68,6 +70,9 @@ def _rows(name: str, field: Any, schema: Any, base: Any, celeba: Any) -> Iterato
         _text(field),
     ]
     yield f"| {' | '.join(cells)} |"
+    for optional in field.get("anyOf", []):
+        if "$ref" in optional:
+            yield from _rows(name, optional, schema, {}, {})
     for inner in field.get("patternProperties", {}).values():
         yield from _rows(f"{name}.NAME", inner, schema, {"NAME": {}}, {"NAME": {}})
 
@@ -88,12 +93,16 @@ def _value(value: Any) -> str:
 
 def _allowed(field: Any) -> str:
     """Allowed values in words, from the JSON schema."""
+    if "$ref" in field:
+        return "a section"
     if "anyOf" in field:
         return " or ".join(_allowed(each) for each in field["anyOf"])
     if choices := field.get("enum", [field["const"]] if "const" in field else []):
         return ", ".join(map(_value, choices))
     if "prefixItems" in field:
-        return f"[low, high], each {_allowed(field['prefixItems'][0])}"
+        items = field["prefixItems"]
+        words = "[low, high]" if len(items) == 2 else f"list of {len(items)}"
+        return f"{words}, each {_allowed(items[0])}"
     if field["type"] == "array":
         return f"list, each {_allowed(field['items'])}"
     names = {

@@ -38,7 +38,7 @@ class Parameters(Section):
         for stage in ("pretrain", "train_gan"):
             crop_size = getattr(self, stage).crop_size
             if crop_size is None:
-                self._check_whole_images(stage)
+                self._check_face(stage)
             elif crop_size > side or crop_size % self.degrade.scale:
                 raise ValueError(
                     f"{stage}.crop_size must be at most {side}, the smaller side of the images, "
@@ -52,16 +52,9 @@ class Parameters(Section):
             )
         return self
 
-    def _check_whole_images(self, stage: str) -> None:
+    def _check_face(self, stage: str) -> None:
         width, height = self.ingest.crop_width, self.ingest.crop_height
-        stride = 8 if stage == "train_gan" else self.degrade.scale
-        if width % stride or height % stride:
-            raise ValueError(
-                f"{stage}.crop_size=null needs images whose sides are multiples of {stride}, not "
-                f"{width}x{height} (ingest.crop_width, ingest.crop_height)"
-            )
-        identity = getattr(self, stage).identity
-        if identity is not None:
+        if (identity := getattr(self, stage).identity) is not None:
             left, top, face = identity.box
             if left + face > width or top + face > height:
                 raise ValueError(

@@ -36,6 +36,7 @@ VALUES_BEFORE_ADDED = {
     "settings.discriminator.kind": "paper",
     "settings.discriminator_head_start": 0,
     "settings.grid_weight": 0,
+    "settings.identity": None,
     "settings.loss": "mse",
     "settings.pixel_weight": 0,
     "settings.shift": 0,

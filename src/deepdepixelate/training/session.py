@@ -85,14 +85,11 @@ class Session:
         changes no more than the order of sums.
         """
         training, train = self.training, self.data.train
-        settings = self.settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
-        if settings["identity"] is None:  # older checkpoints do not have it
-            del settings["identity"]
         processes = self.ranks.trained_by or self.ranks.count
         return {
             "format": FORMAT,
             "stage": self.name,
-            "settings": settings,
+            "settings": self.settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
             "seed": training.seed,
             "batch_norm_updates": training.batch_norm_updates,
             "sync_batch_norm": training.sync_batch_norm,

@@ -123,7 +123,8 @@ class TrainingStep(ABC):
             with torch.no_grad():
                 target = self._call(faces, hr)
             descriptors = self._call(faces, sr)
-        return torch.linalg.vector_norm(descriptors.float() - target.float(), dim=1).mean()
+        distances: Tensor = torch.linalg.vector_norm(descriptors.float() - target.float(), dim=1)
+        return distances.mean()
 
     def _call(self, network: nn.Module, images: Tensor) -> Any:
         return self._compiled.get(network, network)(images)
