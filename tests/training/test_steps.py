@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import product
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -341,11 +342,14 @@ class TestIdentity:
         torch.manual_seed(5)
         return FaceDescriptor(self.BOX)
 
-    def distance(self, generator: Generator, batch: Batch) -> Tensor:
+    def distance(
+        self, generator: Generator, batch: Batch, moved: tuple[int, int] = (0, 0)
+    ) -> Tensor:
         with torch.no_grad():
-            sr = deepcopy(generator).train()(from_pixels(batch[0]))
+            sr = deepcopy(generator).train()(from_pixels(batch[0])).roll(moved, (2, 3))
+            hr = targets_from_pixels(batch[1]).roll(moved, (2, 3))
             faces = self.faces()
-            distances = faces(sr) - faces(targets_from_pixels(batch[1]))
+            distances = faces(sr) - faces(hr)
             mean: Tensor = torch.linalg.vector_norm(distances, dim=1).mean()
             return mean
 
@@ -357,7 +361,7 @@ class TestIdentity:
         plain = pretraining().update(*batch)["loss"]
         torch.testing.assert_close(losses["loss"], plain + 3 * distance)
 
-    def test_is_added_to_the_adversarial_loss_of_images_that_are_not_rolled(
+    def test_is_added_to_the_adversarial_loss_of_images_that_are_moved_within_an_lr_pixel(
         self, batch: Batch
     ) -> None:
         unet = {"kind": "unet", "channels": 2, "dense": 1}
@@ -373,11 +377,20 @@ class TestIdentity:
             for discriminator in [UNetDiscriminator(2)]
             for faces, identity in ((self.faces(), self.SETTINGS), (None, None))
         )
-        distance = self.distance(step.generator, batch)
-        losses, expected = step.update(*batch), plain.update(*batch)
-        torch.testing.assert_close(losses["identity_loss"], distance)
-        torch.testing.assert_close(losses["loss"], expected["loss"] + 3 * distance)
-        assert "identity_loss" not in expected
+        moves = set()
+        for _ in range(4):
+            by_move = {
+                move: float(self.distance(step.generator, batch, move))
+                for move in product(range(4), repeat=2)
+            }
+            plain.generator.load_state_dict(step.generator.state_dict())
+            losses, expected = step.update(*batch), plain.update(*batch)
+            distance = float(losses["identity_loss"])
+            (move,) = (each for each in by_move if by_move[each] == pytest.approx(distance, 1e-4))
+            moves.add(move)
+            assert float(losses["loss"]) == pytest.approx(float(expected["loss"]) + 3 * distance)
+            assert "identity_loss" not in expected
+        assert len(moves) > 1
 
     def test_reaches_the_generator_and_not_the_network(self, batch: Batch) -> None:
         faces = self.faces()

@@ -255,7 +255,7 @@ class AdversarialStep(TrainingStep):
         hr = targets_from_pixels(hr)
         with torch.set_grad_enabled(trains_generator), self._compute.autocast():
             sr = self._call(self.generator, from_pixels(lr)).float()
-        rolled_hr, rolled_sr = self._roll(hr), self._roll(sr)
+        rolled_hr, rolled_sr = (self._roll(images, self._settings.shift) for images in (hr, sr))
         discriminator_losses = self._update_discriminator(rolled_hr, rolled_sr.detach())
         with torch.set_grad_enabled(trains_generator):
             unrolled_losses = self._unrolled_losses(hr, sr)
@@ -276,13 +276,12 @@ class AdversarialStep(TrainingStep):
             self._updates = first_update
             super()._try_updates(lr, hr)
 
-    def _roll(self, images: Tensor) -> Tensor:
+    def _roll(self, images: Tensor, shift: int) -> Tensor:
         """Roll images (N, 3, H, W) by 0 to shift - 1 pixels, drawn for each update.
 
         Gradients of strided convolutions and of pooling form a grid. If it always has the same
         position on the generator's sub-pixels, the generator learns it.
         """
-        shift = self._settings.shift
         if shift <= 1:
             return images
         down, right = np.random.default_rng(self._updates).integers(0, shift, 2).tolist()
@@ -333,7 +332,9 @@ class AdversarialStep(TrainingStep):
         if weight := self._settings.grid_weight:
             losses["grid_loss"] = (weight, grid_loss(sr, hr, self.generator.architecture.scale))
         if self.faces is not None and (identity := self._settings.identity) is not None:
-            losses["identity_loss"] = (identity.weight, self._identity_loss(self.faces, sr, hr))
+            # By up to an LR pixel, so that no grid at one position can please the network.
+            moved = (self._roll(images, self.generator.architecture.scale) for images in (sr, hr))
+            losses["identity_loss"] = (identity.weight, self._identity_loss(self.faces, *moved))
         return losses
 
     def _content_loss(self, hr: Tensor, sr: Tensor) -> Tensor:
