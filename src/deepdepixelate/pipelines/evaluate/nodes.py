@@ -24,7 +24,7 @@ def score_images(
     srgan: Weights,
     parameters: EvaluateParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Score each model on each test face and benchmark image.
+    """Score each model on each test face, degraded test face and benchmark image.
 
     Returns:
         One row of scores per image and model; mean power spectra; and a summary of the scoring:
@@ -32,12 +32,17 @@ def score_images(
     """
     from deepdepixelate.evaluation import scoring
     from deepdepixelate.evaluation.benchmarks import Benchmark
+    from deepdepixelate.evaluation.degraded import DegradedImages
     from deepdepixelate.metrics.identity import find_identity
     from deepdepixelate.metrics.st_lpips import STLPIPS
     from deepdepixelate.models.device import choose_compute
 
     start = perf_counter()
     pairs = ImagePairs(hr_test, lr_test)
+    degraded = {
+        name: DegradedImages(hr_test, settings, scale=pairs.scale, limit=parameters.degraded_images)
+        for name, settings in parameters.degraded_sets.items()
+    }
     benchmarks = {
         name: Benchmark(name, folders, scale=pairs.scale, border=parameters.border)
         for name, folders in parameters.benchmarks.items()
@@ -45,7 +50,7 @@ def score_images(
     compute = choose_compute(parameters.device, "fp32")
     identity = find_identity(parameters.identity)
     scores = scoring.score(
-        {"test": pairs, **benchmarks},
+        {"test": pairs, **degraded, **benchmarks},
         _models(pairs, srresnet, srgan, parameters),
         batch_size=parameters.batch_size,
         border=parameters.border,
@@ -58,6 +63,7 @@ def score_images(
             parameters.border,
             self_ensemble=parameters.self_ensemble,
             faces=identity.measure is not None,
+            degraded_sets={name: each.describe() for name, each in degraded.items()},
         ),
         "identity": identity.describe(),
         "provenance": {
