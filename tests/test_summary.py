@@ -33,6 +33,13 @@ def evaluation(**models: tuple[float | None, float | None]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
+        (
+            {"photo": (26.5, 0.1)},
+            [
+                "photo is 1.5 dB below bicubic, which is normal for a GAN: its ST-LPIPS is better "
+                "(0.100, bicubic 0.300; lower is better)."
+            ],
+        ),
         ({"srresnet": (28.5, 0.2), "srgan": (28.1, 0.1)}, []),
         ({"srresnet": (27.97, 0.2)}, []),
         ({"srresnet": (None, None)}, []),

@@ -23,6 +23,9 @@ _REPORTS = ("report", "packaged_report")
 _RESULTS = (*_REPORTS, "srgan", "srresnet", "lr_train", "ingest_report")
 """Outputs from the most to the least interesting; the first one that was written is printed."""
 
+_GANS = ("srgan", "photo")
+"""Generators whose PSNR is expected to be below bicubic's."""
+
 _CHAIN = ("ingest", "degrade", "pretrain", "train_gan", "evaluate")
 
 
@@ -104,7 +107,7 @@ def compare_with_bicubic(evaluation: Mapping[str, Any], *, packaged: bool) -> It
             continue
         remark = f"{name} is {behind[name]:.1f} dB below bicubic"
         distance, of_bicubic = values.get("st_lpips"), bicubic.get("st_lpips")
-        if name == "srgan" and None not in (distance, of_bicubic):
+        if name in _GANS and None not in (distance, of_bicubic):
             figures = f"{distance:.3f}, bicubic {of_bicubic:.3f}; lower is better"
             if distance < of_bicubic:
                 yield f"{remark}, which is normal for a GAN: its ST-LPIPS is better ({figures})."

@@ -27,10 +27,11 @@ def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFacto
     assert "Report: data/08_reporting/sample/packaged/report.html" in plain.stdout.splitlines()
     report = reporting / "packaged/evaluation.json"
     evaluation = json.loads(report.read_text())
-    for name in ("srgan", "srresnet"):
+    for name in ("srgan", "srresnet", "photo"):
         digest = evaluation["provenance"]["weights"][name]["digest"]
         assert digest == find_generator(name).digest
     figures = evaluation["sets"]["test"]["models"]
+    assert list(figures) == ["bicubic", "srresnet", "srgan", "photo"]
     assert figures["srresnet"]["psnr_y"] > figures["bicubic"]["psnr_y"] + 1
     assert not (project.path / "data/06_models/sample/srresnet.safetensors").exists()
 

@@ -8,7 +8,13 @@ from typing import Any
 NOT_AVAILABLE = "not available"
 MINUS = "\N{MINUS SIGN}"
 
-_MODEL_TITLES = {"hr": "original", "bicubic": "bicubic", "srresnet": "SRResNet", "srgan": "SRGAN"}
+_MODEL_TITLES = {
+    "hr": "original",
+    "bicubic": "bicubic",
+    "srresnet": "SRResNet",
+    "srgan": "SRGAN",
+    "photo": "Photo",
+}
 _SET_TITLES = {"test": "Test split", "set5": "Set5", "set14": "Set14", "bsd100": "BSD100"}
 
 
