@@ -82,12 +82,16 @@ def as_degradation(settings: DegradedSet) -> Degradation:
 
 
 def in_words(settings: DegradedSet) -> str:
-    """A degradation in words and numbers, such as ``bicubic, JPEG quality 50``."""
-    cell = settings.mosaic_cell
-    steps = (
-        settings.blur_sigma and f"Gaussian blur, sigma {settings.blur_sigma:g} HR pixels",
-        f"mosaic of {cell}x{cell} LR pixels" if cell else "bicubic",
-        settings.noise_sigma and f"Gaussian noise, sigma {settings.noise_sigma:g} of 255",
-        settings.jpeg_quality and f"JPEG quality {settings.jpeg_quality}, 4:2:0",
-    )
-    return "; ".join(filter(None, steps))
+    """A degradation in words and numbers, such as ``bicubic; JPEG quality 50, 4:2:0``."""
+    steps = []
+    if settings.blur_sigma is not None:
+        steps.append(f"Gaussian blur, sigma {settings.blur_sigma:g} HR pixels")
+    if settings.mosaic_cell is None:
+        steps.append("bicubic")
+    else:
+        steps.append(f"mosaic of {settings.mosaic_cell}x{settings.mosaic_cell} LR pixels")
+    if settings.noise_sigma is not None:
+        steps.append(f"Gaussian noise, sigma {settings.noise_sigma:g} of 255")
+    if settings.jpeg_quality is not None:
+        steps.append(f"JPEG quality {settings.jpeg_quality}, 4:2:0")
+    return "; ".join(steps)
