@@ -7,9 +7,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage import data
-from skimage.registration import phase_cross_correlation
 
-from deepdepixelate import downscale, upscale
+from deepdepixelate import downscale
 from deepdepixelate.data.shards import ImageBatch, ImageStream, ShardedImages, write_shards
 from deepdepixelate.evaluation.degraded import DegradedImages
 from deepdepixelate.parameters import DegradedSet
@@ -30,11 +29,10 @@ SETS = {
 
 @pytest.fixture(scope="module")
 def hr(tmp_path_factory: pytest.TempPathFactory) -> ShardedImages:
-    """Crops of a photograph, upright and upside down, with values from 48 to 207: none clips."""
-    photograph = (48 + data.astronaut() * 0.625).astype(np.uint8)
-    corners = [(top, left) for top in (0, 100, 200) for left in (50, 200)]
+    """Crops of a photograph, in shards of four."""
+    photograph = data.astronaut()
+    corners = [(top, left) for top in (0, 100, 200) for left in (0, 100, 200, 300)]
     crops = [photograph[top : top + HEIGHT, left : left + WIDTH] for top, left in corners]
-    crops += [crop[::-1, ::-1] for crop in crops]
     folder = tmp_path_factory.mktemp("hr")
     batch = ImageBatch([f"{number}.png" for number in range(COUNT)], np.stack(crops))
     write_shards(folder, ImageStream([batch]), split="test", images_per_shard=4)
@@ -156,21 +154,6 @@ def test_a_mosaic_cell_larger_than_the_image_gives_one_colour(tmp_path: Path) ->
     assert lr.shape == (1, 8, 6, 3)
     assert (lr == lr[:, :1, :1]).all()
     assert np.abs(lr[0, 0, 0] - image.mean(axis=(0, 1))).max() <= 1
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_no_degradation_moves_an_image_or_changes_its_colour(hr: ShardedImages, name: str) -> None:
-    """Enlarged again, LR lies on average within a tenth of a pixel of the original."""
-    images, lr = pixels(opened(hr, SETS[name]))
-    enlarged = upscale(lr, 4).astype(float)
-    shifts = [
-        phase_cross_correlation(
-            image.mean(axis=2), sr.mean(axis=2), upsample_factor=100, normalization=None
-        )[0]
-        for image, sr in zip(images, enlarged, strict=True)
-    ]
-    assert np.abs(np.mean(shifts, axis=0)).max() < 0.1
-    assert np.abs((enlarged - images).mean(axis=(0, 1, 2))).max() < 0.5
 
 
 # -- in words --------------------------------------------------------------------------------------
