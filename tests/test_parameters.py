@@ -241,6 +241,23 @@ def test_a_bad_crop_is_an_error_beside_other_bad_values_of_its_section(
         ("evaluate__benchmarks", {"5": "some/place"}),
         ("evaluate__benchmarks", {"": "some/place"}),
         ("evaluate__benchmarks", {"test": "some/place"}),
+        ("evaluate__degraded_sets", None),
+        ("evaluate__degraded_sets", {"a": None}),
+        ("evaluate__degraded_sets", {"a": 50}),
+        ("evaluate__degraded_sets", {"a b": {}}),
+        ("evaluate__degraded_sets", {"Test": {}}),
+        ("evaluate__degraded_sets", {"a": {"blur_sigma": 0}}),
+        ("evaluate__degraded_sets", {"a": {"blur_sigma": float("nan")}}),
+        ("evaluate__degraded_sets", {"a": {"blur_sigma": [1, 2]}}),
+        ("evaluate__degraded_sets", {"a": {"mosaic_cell": 1}}),
+        ("evaluate__degraded_sets", {"a": {"mosaic_cell": 2.5}}),
+        ("evaluate__degraded_sets", {"a": {"noise_sigma": 0}}),
+        ("evaluate__degraded_sets", {"a": {"noise_sigma": 256}}),
+        ("evaluate__degraded_sets", {"a": {"noise_seed": 1}}),
+        ("evaluate__degraded_sets", {"a": {"noise_sigma": 5, "noise_seed": -1}}),
+        ("evaluate__degraded_sets", {"a": {"jpeg_quality": 0}}),
+        ("evaluate__degraded_sets", {"a": {"jpeg_quality": 101}}),
+        ("evaluate__degraded_images", 0),
         ("evaluate", None),
     ],
 )
@@ -270,6 +287,10 @@ def test_a_bad_value_is_refused_by_name(defaults: dict[str, Any], name: str, val
         ("evaluate__identity", "auto"),
         ("evaluate__benchmarks", {}),
         ("evaluate__benchmarks", {"Set-5_mine": "some/place", "set14": "some/place"}),
+        ("evaluate__degraded_sets", {"a": {}, "B-1": {"noise_sigma": 0.1, "noise_seed": 3}}),
+        ("evaluate__degraded_sets", {"a": {"blur_sigma": 20, "mosaic_cell": 16}}),
+        ("evaluate__degraded_sets", {"a": {"jpeg_quality": 1}}),
+        ("evaluate__degraded_images", None),
         ("pretrain__restart", True),
     ],
 )
@@ -313,6 +334,38 @@ def test_paths_mean_what_people_write(
     assert parameters.train_gan.vgg_weights == Path("/home/ada/vgg.pth")
     assert parameters.evaluate.benchmarks["mine"].hr == Path("/home/ada/faces")
     assert parameters.evaluate.benchmarks["years"].hr == Path("2023")
+
+
+def test_an_unknown_key_of_a_degraded_set_names_the_one_that_was_meant(
+    defaults: dict[str, Any],
+) -> None:
+    error = message(changed(defaults, evaluate__degraded_sets={"a": {"jpeg_qualty": 50}}))
+    name = "evaluate.degraded_sets.a.jpeg_qualty"
+    assert error.endswith(f"unknown parameter {name}; did you mean {name[:-2]}ity?")
+
+
+def test_contradictions_of_degraded_sets_are_explained(defaults: dict[str, Any]) -> None:
+    error = message(changed(defaults, evaluate__degraded_sets={"a": {"noise_seed": 3}}))
+    assert "evaluate.degraded_sets.a: noise_seed=3 has no effect without noise_sigma" in error
+    same = {"evaluate__benchmarks": {"Set5": "some/place"}, "evaluate__degraded_sets": {"set5": {}}}
+    error = message(changed(defaults, **same))
+    assert error.endswith("a benchmark and a degraded set are both called set5: rename one of them")
+    error = message(changed(defaults, evaluate__degraded_sets={"TEST": {}}))
+    assert "a degraded set cannot be called test: that is the test split" in error
+
+
+def test_the_file_of_degraded_sets_is_valid_and_changes_nothing_else(
+    defaults: dict[str, Any],
+) -> None:
+    options: Any = OmegaConf.load(CONF / "degraded_sets.yml")
+    assert list(options.run) == ["params"]
+    values: Any = OmegaConf.to_container(OmegaConf.merge(defaults, options.run.params))
+    parameters = check_parameters(values)
+    assert list(parameters.evaluate.degraded_sets) == [
+        "clean", "jpeg_75", "jpeg_50", "jpeg_30", "noise_5", "noise_15", "blur_2", "mosaic_4",
+    ]  # fmt: skip
+    values["evaluate"]["degraded_sets"] = {}
+    assert check_parameters(values) == check_parameters(defaults)
 
 
 def test_a_benchmark_cannot_be_called_as_the_test_split(defaults: dict[str, Any]) -> None:

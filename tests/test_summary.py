@@ -1,9 +1,11 @@
+from io import StringIO
 from typing import Any
 
 import mlflow
 import pytest
 from kedro.framework.project import configure_project, pipelines
 from kedro.io import DataCatalog
+from rich.console import Console
 
 from deepdepixelate import summary
 from deepdepixelate.summary import SummaryHooks, compare_with_bicubic
@@ -33,6 +35,13 @@ def evaluation(**models: tuple[float | None, float | None]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
+        (
+            {"photo": (26.5, 0.1)},
+            [
+                "photo is 1.5 dB below bicubic, which is normal for a GAN: its ST-LPIPS is better "
+                "(0.100, bicubic 0.300; lower is better)."
+            ],
+        ),
         ({"srresnet": (28.5, 0.2), "srgan": (28.1, 0.1)}, []),
         ({"srresnet": (27.97, 0.2)}, []),
         ({"srresnet": (None, None)}, []),
@@ -80,6 +89,39 @@ def test_training_longer_is_no_remedy_for_packaged_or_foreign_weights() -> None:
     foreign["provenance"]["weights"]["srresnet"] = {}
     (remark,) = compare_with_bicubic(foreign, packaged=False)
     assert remark.endswith("it was trained too little; raise pretrain.updates.")
+
+
+def test_degraded_sets_share_one_table_of_80_columns() -> None:
+    def means(**distances: float | None) -> dict[str, Any]:
+        return {
+            "images": 3,
+            "models": {
+                model: {"psnr_y": 20 + index, "ssim_y": 0.5, "st_lpips": distance, "ci95": {}}
+                for index, (model, distance) in enumerate(distances.items())
+            },
+        }
+
+    sets = {
+        "test": means(bicubic=0.3, srgan=0.1),
+        "jpeg_30": means(bicubic=0.4, srresnet=0.3, srgan=0.2, photo=None),
+        "blur_2": means(bicubic=0.5, srresnet=0.4, srgan=0.4, photo=0.2),
+    }
+    protocol = {"border": 4, "degraded_sets": {"jpeg_30": {}, "blur_2": {}}}
+    of_test, degraded = summary._tables({"protocol": protocol, "sets": sets})
+    assert of_test.title == "test: 3 images, luma, border 4"
+    file = StringIO()
+    Console(file=file, width=80).print(degraded)
+    rows = [line.replace("│", " ").split() for line in file.getvalue().splitlines()]
+    assert rows[0] == ["degraded", "sets:", "3", "images", "each"]
+    for row in (
+        ["ST-LPIPS"],
+        ["jpeg_30", "0.400", "0.300", "0.200", "not", "available"],
+        ["blur_2", "0.500", "0.400", "0.400", "0.200"],
+        ["PSNR", "/", "dB"],
+        ["blur_2", "20.00", "21.00", "22.00", "23.00"],
+    ):
+        assert row in rows
+    assert ["identity"] not in rows
 
 
 @pytest.mark.parametrize(

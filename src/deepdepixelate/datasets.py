@@ -212,7 +212,7 @@ class _Packaged(_ReadOnly[Content]):
 
 
 class PackagedWeights(_Packaged["Weights"]):
-    """A generator of the package; ``name`` is srresnet or srgan."""
+    """A generator of the package; ``name`` is srresnet, srgan or photo."""
 
     def load(self) -> "Weights":
         from deepdepixelate.models.pretrained import find_generator

@@ -12,8 +12,8 @@ STAGES = {
     "evaluate": evaluate.create_pipeline,
 }
 
-PACKAGED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
-"""Inputs of ``evaluate`` that ``evaluate_packaged`` takes from the package instead."""
+PACKAGED = ("srresnet", "srgan", "photo", "pretrain_history", "train_gan_history")
+"""Inputs that ``evaluate_packaged`` takes from the package. ``evaluate`` has no ``photo``."""
 
 PACKAGED_RESULTS = ("scores", "spectra", "evaluation", "comparison", "report")
 """Outputs of ``evaluate`` that ``evaluate_packaged`` writes to a folder of its own."""
@@ -26,7 +26,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         **stages,
         "evaluate_packaged": pipeline(
-            stages["evaluate"],
+            evaluate.create_pipeline("photo"),
             inputs={name: f"packaged_{name}" for name in PACKAGED},
             outputs={name: f"packaged_{name}" for name in PACKAGED_RESULTS},
         ),

@@ -23,6 +23,9 @@ _REPORTS = ("report", "packaged_report")
 _RESULTS = (*_REPORTS, "srgan", "srresnet", "lr_train", "ingest_report")
 """Outputs from the most to the least interesting; the first one that was written is printed."""
 
+_GANS = ("srgan", "photo")
+"""Generators whose PSNR is expected to be below bicubic's."""
+
 _CHAIN = ("ingest", "degrade", "pretrain", "train_gan", "evaluate")
 
 
@@ -104,7 +107,7 @@ def compare_with_bicubic(evaluation: Mapping[str, Any], *, packaged: bool) -> It
             continue
         remark = f"{name} is {behind[name]:.1f} dB below bicubic"
         distance, of_bicubic = values.get("st_lpips"), bicubic.get("st_lpips")
-        if name == "srgan" and None not in (distance, of_bicubic):
+        if name in _GANS and None not in (distance, of_bicubic):
             figures = f"{distance:.3f}, bicubic {of_bicubic:.3f}; lower is better"
             if distance < of_bicubic:
                 yield f"{remark}, which is normal for a GAN: its ST-LPIPS is better ({figures})."
@@ -126,11 +129,12 @@ def compare_with_bicubic(evaluation: Mapping[str, Any], *, packaged: bool) -> It
 def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    from deepdepixelate.evaluation.formatting import METRICS, measured
+    from deepdepixelate.evaluation.formatting import METRICS, measured, split_sets
 
     border = evaluation["protocol"]["border"]
     tables = []
-    for set_name, of_set in evaluation["sets"].items():
+    sets, degraded = split_sets(evaluation)
+    for set_name, of_set in sets.items():
         shown = [metric for metric in measured(of_set["models"]) if metric != "identity_lost"]
         table = Table(
             "model",
@@ -150,7 +154,33 @@ def _tables(evaluation: Mapping[str, Any]) -> list[Any]:
                 ),
             )
         tables.append(table)
-    return tables
+    return [*tables, _degraded_table(degraded)] if degraded else tables
+
+
+def _degraded_table(sets: Mapping[str, Any]) -> Any:
+    """The means of the degraded sets: per metric one row per set, and one column per model."""
+    from rich.table import Table
+
+    from deepdepixelate.evaluation.formatting import COMPACT, METRICS, measured
+
+    images = max(of_set["images"] for of_set in sets.values())
+    models = {name: of_set["models"] for name, of_set in sets.items()}
+    table = Table(
+        "set",
+        title=f"degraded sets: {images} images each",
+        caption="ST-LPIPS and identity: lower is better",
+    )
+    for model in next(iter(models.values())):
+        table.add_column(model, justify="right")
+    for metric in COMPACT:
+        if not any(metric in measured(each) for each in models.values()):
+            continue
+        table.add_section()
+        table.add_row(METRICS[metric].column, style="bold")
+        for name, each in models.items():
+            means = [METRICS[metric].number(values.get(metric)) for values in each.values()]
+            table.add_row(f"  {name}", *means)
+    return table
 
 
 def _shown(catalog: DataCatalog, name: str, project: Path) -> Path | None:

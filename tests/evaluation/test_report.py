@@ -173,6 +173,14 @@ SETS: dict[str, Any] = {
         "faces_found": 6,
         "not_available": {"st_lpips": 2, "identity_distance": 1},
     },
+    "jpeg_30": {
+        "images": 3,
+        "models": {
+            "bicubic": {"psnr_y": 24.814, "ssim_y": 0.7, "st_lpips": 0.3921, "ci95": {}},
+            "srgan": {"psnr_y": 24.186, "ssim_y": 0.6, "st_lpips": None, "ci95": {}},
+        },
+        "paired": {},
+    },
     "set5": {
         "images": 4,
         "models": {"bicubic": {"psnr_y": 28.43, "ssim_y": 0.8113, "ci95": {}}},
@@ -182,7 +190,17 @@ SETS: dict[str, Any] = {
     },
 }
 EVALUATION: dict[str, Any] = {
-    "protocol": {"channel": "Y of BT.601", "border": 4, "scale": 4},
+    "protocol": {
+        "channel": "Y of BT.601",
+        "border": 4,
+        "scale": 4,
+        "degraded_sets": {
+            "jpeg_30": {
+                "degradation": "bicubic; JPEG quality 30",
+                "images": "3 of 7, spread evenly",
+            }
+        },
+    },
     "provenance": {
         "mlflow_run_id": "0123456789abcdef",
         "git_commit": None,
@@ -326,6 +344,19 @@ def test_the_papers_figures_stand_beside_ours_with_their_caveat(visit: Visit) ->
     assert rows["bicubic"]["SSIM in the paper"] == "0.8211"
     assert "do not compare SSIM with it" in visit.text("#results")
     assert "SSIM in the paper" not in visit.table("Test split, 7 images")["bicubic"]
+
+
+def test_degraded_sets_share_one_table(visit: Visit) -> None:
+    section = visit.page.locator("#degraded")
+    assert section.locator("thead th").all_inner_texts() == [
+        "ST-LPIPS", "PSNR / dB", "Set", *["bicubic", "SRGAN"] * 2
+    ]  # fmt: skip
+    row = section.locator("tbody tr").locator("th, td").all_inner_texts()
+    assert row[0].split("\n") == ["jpeg_30", "bicubic; JPEG quality 30"]
+    assert row[1:] == ["0.392", "not available", "24.81", "24.19"]
+    assert "3 of 7, spread evenly" in section.inner_text()
+    for other in ("#results", "#distributions", "#detail", "#failures"):
+        assert "jpeg_30" not in visit.text(other)
 
 
 def test_paired_differences_have_their_share_of_images(visit: Visit) -> None:
@@ -547,6 +578,7 @@ def test_missing_values_are_shown_as_not_available(
         "No image was skipped",
     ):
         assert sentence in visit.text()
+    assert "Degraded images" not in visit.text()
     assert "nan" not in visit.text().lower().split()
     visit.context.close()
 

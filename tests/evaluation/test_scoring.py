@@ -380,6 +380,9 @@ def test_the_protocol_says_how_the_figures_were_made(pairs: ImagePairs) -> None:
     assert "AlexNet" in protocol["st_lpips"]
     assert "identity_distance" not in protocol
     assert "0.6" in describe_protocol(pairs.lr, None, faces=True)["identity_lost"]
+    assert "degraded_sets" not in protocol
+    degraded = {"jpeg": {"degradation": "JPEG", "jpeg_quality": 50}}
+    assert describe_protocol(pairs.lr, None, degraded_sets=degraded)["degraded_sets"] == degraded
 
 
 # -- the models ------------------------------------------------------------------------------------

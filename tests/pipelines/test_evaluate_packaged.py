@@ -27,12 +27,28 @@ def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFacto
     assert "Report: data/08_reporting/sample/packaged/report.html" in plain.stdout.splitlines()
     report = reporting / "packaged/evaluation.json"
     evaluation = json.loads(report.read_text())
-    for name in ("srgan", "srresnet"):
+    for name in ("srgan", "srresnet", "photo"):
         digest = evaluation["provenance"]["weights"][name]["digest"]
         assert digest == find_generator(name).digest
     figures = evaluation["sets"]["test"]["models"]
+    assert list(figures) == ["bicubic", "srresnet", "srgan", "photo"]
     assert figures["srresnet"]["psnr_y"] > figures["bicubic"]["psnr_y"] + 1
     assert not (project.path / "data/06_models/sample/srresnet.safetensors").exists()
+
+    sets = "evaluate.degraded_images=1"
+    table = project.kedro(
+        "run", "--pipeline", "evaluate_packaged", "--config", "conf/degraded_sets.yml",
+        "--params", f"{shown},{sets}",
+    )  # fmt: skip
+    table.assert_success()
+    assert "degraded sets: 1 images each" in table.stdout
+    degraded = json.loads(report.read_text())
+    assert degraded["sets"]["test"] == evaluation["sets"]["test"]
+    assert list(degraded["sets"]) == ["test", *degraded["protocol"]["degraded_sets"]]
+    clean, blurred = degraded["sets"]["clean"]["models"], degraded["sets"]["blur_2"]["models"]
+    assert clean["bicubic"].keys() == figures["bicubic"].keys()
+    assert clean["srgan"]["st_lpips"] + 0.1 < blurred["srgan"]["st_lpips"]
+    assert "degraded_sets" not in evaluation["protocol"]
 
     ensemble = f"{shown},evaluate.self_ensemble=true"
     project.kedro("run", "--pipeline", "evaluate_packaged", "--params", ensemble).assert_success()

@@ -72,10 +72,15 @@ def degrade_realistically(
     The random numbers depend on the image's pixels and ``parameters.seed`` alone, so the result
     does not depend on the image's place in the dataset or the number of threads.
     """
-    content = hashlib.sha256(image.tobytes()).digest()
-    random = np.random.default_rng([parameters.seed, int.from_bytes(content)])
+    random = random_of(image, parameters.seed)
     degradation = draw(parameters, random)
     return apply_degradation(degradation, image, scale, random), degradation
+
+
+def random_of(image: Image, seed: int) -> Generator:
+    """Random numbers that depend on the image's pixels and the seed alone."""
+    content = hashlib.sha256(image.tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(content)])
 
 
 def apply_degradation(
@@ -174,7 +179,8 @@ def shrink_image(image: Image, kind: str, scale: int) -> Image:
 def mosaic(image: Image, cell: int) -> Image:
     """Give squares of ``cell`` pixels their mean colour, halves rounded up.
 
-    The last squares at the right and bottom may be cut. uint8 (H, W, 3) of the same shape.
+    The last squares at the right and bottom may be cut, so an image smaller than a cell gets one
+    colour. uint8 (H, W, 3) of the same shape.
     """
     height, width, _ = image.shape
     rows, columns = np.arange(0, height, cell), np.arange(0, width, cell)

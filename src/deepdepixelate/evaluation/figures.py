@@ -20,7 +20,7 @@ MOST_POINTS = 500
 _COLORS = {"hr": "#20915f", "bicubic": "#7d8591", "srresnet": "#2378d4", "srgan": "#cf6316"}
 _OTHER = "#a057cc"
 _GREY, _BLUE, _ORANGE, _PURPLE = _COLORS["bicubic"], _COLORS["srresnet"], _COLORS["srgan"], _OTHER
-_DASHES = {"bicubic": "dot", "srgan": "dash"}
+_DASHES = {"bicubic": "dot", "srgan": "dash", "photo": "dashdot"}
 _GRID = "rgba(125, 133, 145, 0.3)"
 
 _FREQUENCY = "frequency / cycles per pixel"

@@ -1,14 +1,20 @@
 """How scores, models and sets are written, in the report and on the console."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 NOT_AVAILABLE = "not available"
 MINUS = "\N{MINUS SIGN}"
 
-_MODEL_TITLES = {"hr": "original", "bicubic": "bicubic", "srresnet": "SRResNet", "srgan": "SRGAN"}
+_MODEL_TITLES = {
+    "hr": "original",
+    "bicubic": "bicubic",
+    "srresnet": "SRResNet",
+    "srgan": "SRGAN",
+    "photo": "Photo",
+}
 _SET_TITLES = {"test": "Test split", "set5": "Set5", "set14": "Set14", "bsd100": "BSD100"}
 
 
@@ -94,6 +100,23 @@ def pair_title(pair: str) -> str:
 def set_title(name: str) -> str:
     """A set's name for readers."""
     return _SET_TITLES.get(name.lower(), name)
+
+
+COMPACT = ("st_lpips", "identity_distance", "psnr_y")
+"""Metrics in the table of the degraded sets."""
+
+
+def split_sets(evaluation: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sets of ``evaluation.json`` that have tables of their own, and the degraded sets.
+
+    The degraded sets share a table: the metrics of ``COMPACT``, one row per set.
+    """
+    degraded = evaluation["protocol"].get("degraded_sets", {})
+    sets = evaluation["sets"]
+    return (
+        {name: of_set for name, of_set in sets.items() if name not in degraded},
+        {name: of_set for name, of_set in sets.items() if name in degraded},
+    )
 
 
 def measured(models: dict[str, dict[str, Any]]) -> list[str]:

@@ -64,12 +64,14 @@ def render(
     environment.filters["csp_hash"] = _csp_hash
     environment.filters["text"] = _text
     scale = evaluation["protocol"]["scale"]
+    sets, degraded = formatting.split_sets(evaluation)
     return environment.get_template("report.html.jinja").render(
         title=title,
         subtitle=subtitle,
         formatting=formatting,
         metrics=formatting.METRICS,
-        sets=evaluation["sets"],
+        sets=sets,
+        degraded=degraded,
         identity=evaluation["identity"],
         protocol=evaluation["protocol"],
         provenance=_provenance(evaluation["provenance"]),
@@ -77,10 +79,10 @@ def render(
         different_people=DIFFERENT_PEOPLE,
         another_person=ANOTHER_PERSON,
         faces=[_face(role, face, scores) for role in examples for face in examples[role]],
-        histograms={name: score_histograms(scores, name) for name in evaluation["sets"]},
-        spectra={name: spectrum_charts(spectra, name, scale) for name in evaluation["sets"]},
+        histograms={name: score_histograms(scores, name) for name in sets},
+        spectra={name: spectrum_charts(spectra, name, scale) for name in sets},
         trainings=[_training(stage, histories.get(stage)) for stage in STAGES],
-        below_bicubic=_below_bicubic(scores),
+        below_bicubic=_below_bicubic(scores[scores["set"].isin(list(sets))]),
         worst_shown=_WORST_SHOWN,
         skipped_shown=_SKIPPED_SHOWN,
         plotly=get_plotlyjs(),

@@ -33,7 +33,7 @@ ORIGINAL = "hr"
 
 
 class Pairs(Protocol):
-    """HR images with their LR images: the test split, or a benchmark."""
+    """HR images with their LR images: the test split, a degraded set, or a benchmark."""
 
     scale: int
 
@@ -132,7 +132,12 @@ def score(
 
 
 def describe_protocol(
-    lr: ShardedImages, border: int | None, *, self_ensemble: bool = False, faces: bool = False
+    lr: ShardedImages,
+    border: int | None,
+    *,
+    self_ensemble: bool = False,
+    faces: bool = False,
+    degraded_sets: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The entry ``protocol`` of ``evaluation.json``: how the scores are computed, in words.
 
@@ -141,6 +146,7 @@ def describe_protocol(
         border: pixels left out on each side; None for as many as the scale.
         self_ensemble: whether the generators' outputs are means over mirrored images.
         faces: whether the identity distance is measured.
+        degraded_sets: by name, what ``DegradedImages.describe`` returns.
     """
     scale, kernel = lr.manifest.details["scale"], lr.manifest.details["kernel"]
     return {
@@ -153,8 +159,11 @@ def describe_protocol(
         "scale": scale,
         "self_ensemble": "mean over the image and its mirror image" if self_ensemble else "none",
         "degradation": (  # benchmarks without LR images are always downscaled with KERNEL
-            kernel if kernel == KERNEL else f"test: {kernel}; benchmarks without LR: {KERNEL}"
+            kernel
+            if kernel == KERNEL
+            else f"test: {kernel}; benchmarks without LR and degraded sets: {KERNEL}"
         ),
+        **({"degraded_sets": dict(degraded_sets)} if degraded_sets else {}),
     }
 
 

@@ -7,6 +7,7 @@ deepdepixelate.parameters`` prints the reference, ``docs/reference/parameters.md
 
 from deepdepixelate.parameters.checking import Parameters, check_parameters
 from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
+from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
     EnhanceParameters,
@@ -25,6 +26,7 @@ from deepdepixelate.parameters.training import (
 __all__ = [
     "BenchmarkFolders",
     "DegradeParameters",
+    "DegradedSet",
     "DiscriminatorParameters",
     "EnhanceParameters",
     "EvaluateParameters",

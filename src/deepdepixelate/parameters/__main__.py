@@ -109,7 +109,7 @@ def _allowed(field: Any) -> str:
         "null": "`null`",
         "boolean": "`true`, `false`",
         "string": field.get("format", "text"),
-        "object": "folders by name",
+        "object": "entries by name",
     }
     bounds = [sign + f"{field[bound]:g}" for bound, sign in _BOUNDS.items() if bound in field]
     return " ".join([names.get(field["type"], field["type"]), ", ".join(bounds)]).rstrip()

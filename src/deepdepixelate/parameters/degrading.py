@@ -1,4 +1,4 @@
-"""Parameters of realistic LR: random degradations."""
+"""Parameters of realistic LR: random degradations of a dataset, fixed ones of test sets."""
 
 from typing import Annotated
 
@@ -100,6 +100,27 @@ class JpegParameters(Section):
     """Range of the JPEG quality."""
     full_color: Fraction
     """Fraction of files without chroma subsampling (4:4:4); the others are 4:2:0."""
+
+
+class DegradedSet(Section):
+    """One fixed degradation of the test images: these steps in order; null leaves a step out."""
+
+    blur_sigma: Sigma | None = None
+    """Standard deviation of isotropic Gaussian blur of HR, in HR pixels."""
+    mosaic_cell: CellSide | None = None
+    """Side of the cells of a mosaic in LR pixels, after an area mean; null: bicubic LR."""
+    noise_sigma: Annotated[float, Field(gt=0, le=255)] | None = None
+    """Standard deviation of Gaussian noise on LR, in levels of 255, independent in each channel."""
+    noise_seed: NonNegativeInt = 0
+    """Random seed of the noise, which also depends on the image's pixels."""
+    jpeg_quality: Quality | None = None
+    """Quality of JPEG compression of LR, with 4:2:0 chroma subsampling."""
+
+    @model_validator(mode="after")
+    def _seed_needs_noise(self) -> "DegradedSet":
+        if self.noise_seed and self.noise_sigma is None:
+            raise ValueError(f"noise_seed={self.noise_seed} has no effect without noise_sigma")
+        return self
 
 
 class RealisticParameters(Section):

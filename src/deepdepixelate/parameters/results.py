@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
 
+from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.types import Count, Device, Quality, Section, UserPath
 from deepdepixelate.photographs import FormatName
 
@@ -43,6 +44,10 @@ class EvaluateParameters(Section):
     """Score the mean over each image and its mirror image; doubles the time."""
     benchmarks: dict[SetName, BenchmarkFolders]
     """More sets of images to score, by name, e.g. ``evaluate.benchmarks.set5=DIR``."""
+    degraded_sets: dict[SetName, DegradedSet]
+    """Test images with other LR, each set scored by itself, by name; see conf/degraded_sets.yml."""
+    degraded_images: Count | None
+    """Test images of each degraded set, spread evenly over the split; null: all."""
     identity: Literal["auto", "on", "off"]
     """Measure the identity distance of faces. auto: if the extra ``identity`` is installed."""
 
@@ -53,12 +58,23 @@ class EvaluateParameters(Section):
             return "on" if identity else "off"
         return identity
 
-    @field_validator("benchmarks")
+    @field_validator("benchmarks", "degraded_sets")
     @classmethod
-    def _test_is_taken(cls, benchmarks: dict[str, BenchmarkFolders]) -> dict[str, BenchmarkFolders]:
-        if "test" in map(str.lower, benchmarks):
-            raise ValueError("a benchmark cannot be called test: that is the test split")
-        return benchmarks
+    def _test_is_taken(cls, sets: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "test" in map(str.lower, sets):
+            kind = "benchmark" if info.field_name == "benchmarks" else "degraded set"
+            raise ValueError(f"a {kind} cannot be called test: that is the test split")
+        return sets
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "EvaluateParameters":
+        benchmarks = {name.lower() for name in self.benchmarks}
+        for name in self.degraded_sets:
+            if name.lower() in benchmarks:
+                raise ValueError(
+                    f"a benchmark and a degraded set are both called {name}: rename one of them"
+                )
+        return self
 
 
 class EnhanceParameters(Section):

@@ -23,8 +23,9 @@ def score_images(
     srresnet: Weights,
     srgan: Weights,
     parameters: EvaluateParameters,
+    photo: Weights | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Score each model on each test face and benchmark image.
+    """Score each model on each test face, degraded test face and benchmark image.
 
     Returns:
         One row of scores per image and model; mean power spectra; and a summary of the scoring:
@@ -32,21 +33,27 @@ def score_images(
     """
     from deepdepixelate.evaluation import scoring
     from deepdepixelate.evaluation.benchmarks import Benchmark
+    from deepdepixelate.evaluation.degraded import DegradedImages
     from deepdepixelate.metrics.identity import find_identity
     from deepdepixelate.metrics.st_lpips import STLPIPS
     from deepdepixelate.models.device import choose_compute
 
     start = perf_counter()
     pairs = ImagePairs(hr_test, lr_test)
+    degraded = {
+        name: DegradedImages(hr_test, settings, scale=pairs.scale, limit=parameters.degraded_images)
+        for name, settings in parameters.degraded_sets.items()
+    }
     benchmarks = {
         name: Benchmark(name, folders, scale=pairs.scale, border=parameters.border)
         for name, folders in parameters.benchmarks.items()
     }
     compute = choose_compute(parameters.device, "fp32")
     identity = find_identity(parameters.identity)
+    generators = _by_name(srresnet, srgan, photo)
     scores = scoring.score(
-        {"test": pairs, **benchmarks},
-        _models(pairs, srresnet, srgan, parameters),
+        {"test": pairs, **degraded, **benchmarks},
+        _models(pairs, generators, parameters),
         batch_size=parameters.batch_size,
         border=parameters.border,
         st_lpips=STLPIPS(compute.device),
@@ -58,6 +65,7 @@ def score_images(
             parameters.border,
             self_ensemble=parameters.self_ensemble,
             faces=identity.measure is not None,
+            degraded_sets={name: each.describe() for name, each in degraded.items()},
         ),
         "identity": identity.describe(),
         "provenance": {
@@ -66,7 +74,7 @@ def score_images(
             "data": {"hr": hr_test.manifest.digest, "lr": lr_test.manifest.digest},
             "weights": {
                 name: {"digest": weights.digest, **weights.provenance}
-                for name, weights in (("srresnet", srresnet), ("srgan", srgan))
+                for name, weights in generators.items()
             },
         },
         "skipped": {name: benchmark.skipped for name, benchmark in benchmarks.items()},
@@ -101,12 +109,13 @@ def enlarge_faces(
     srgan: Weights,
     scores: pd.DataFrame,
     parameters: EvaluateParameters,
+    photo: Weights | None = None,
 ) -> tuple[list[Any], dict[str, list[Any]]]:
     """The faces of the comparison picture, and those of the report by role, as EnlargedImages."""
     from deepdepixelate.evaluation import pictures
 
     pairs = ImagePairs(hr_test, lr_test)
-    models = _models(pairs, srresnet, srgan, parameters)
+    models = _models(pairs, _by_name(srresnet, srgan, photo), parameters)
     spread = pictures.choose_spread(hr_test.names, parameters.faces_shown)
     examples = pictures.choose_examples(scores, of_each=parameters.examples_shown)
     return pictures.enlarge_faces(pairs, models, spread), {
@@ -144,13 +153,18 @@ def write_report(
     )
 
 
+def _by_name(srresnet: Weights, srgan: Weights, photo: Weights | None) -> dict[str, Weights]:
+    generators = {"srresnet": srresnet, "srgan": srgan}
+    return generators if photo is None else {**generators, "photo": photo}
+
+
 def _models(
-    pairs: ImagePairs, srresnet: Weights, srgan: Weights, parameters: EvaluateParameters
+    pairs: ImagePairs, generators: dict[str, Weights], parameters: EvaluateParameters
 ) -> dict[str, "Enlarger"]:
     from deepdepixelate.evaluation import scoring
 
     return scoring.enlargers(
-        {"srresnet": srresnet, "srgan": srgan},
+        generators,
         scale=pairs.scale,
         device=parameters.device,
         self_ensemble=parameters.self_ensemble,

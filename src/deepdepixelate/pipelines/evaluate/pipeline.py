@@ -13,13 +13,17 @@ from deepdepixelate.pipelines.evaluate.nodes import (
 _IMAGES_AND_MODELS = ["hr_test", "lr_test", "srresnet", "srgan"]
 
 
-def create_pipeline() -> Pipeline:
-    """Test pairs and both generators to scores, the evaluation, the comparison and the report."""
+def create_pipeline(*more: str) -> Pipeline:
+    """Test pairs and generators to scores, the evaluation, the comparison and the report.
+
+    Args:
+        more: generators that are scored beside srresnet and srgan: none, or ``photo``.
+    """
     return Pipeline(
         [
             node(
                 score_images,
-                inputs=[*_IMAGES_AND_MODELS, "params:evaluate"],
+                inputs=[*_IMAGES_AND_MODELS, "params:evaluate", *more],
                 outputs=["scores", "spectra", "scoring_summary"],
                 name="score_images",
             ),
@@ -31,7 +35,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 enlarge_faces,
-                inputs=[*_IMAGES_AND_MODELS, "scores", "params:evaluate"],
+                inputs=[*_IMAGES_AND_MODELS, "scores", "params:evaluate", *more],
                 outputs=["comparison_faces", "report_faces"],
                 name="enlarge_faces",
             ),
