@@ -48,9 +48,10 @@ from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.parallel import available_processors
 from deepdepixelate.parameters import Parameters, check_parameters
 from deepdepixelate.tracking.record import StageRecord
+from deepdepixelate.training.adversarial import AdversarialStep
 from deepdepixelate.training.checkpoints import CheckpointStore
 from deepdepixelate.training.crops import CropSampler, fits_on_device
-from deepdepixelate.training.steps import AdversarialStep, PretrainStep, TrainingStep
+from deepdepixelate.training.steps import PretrainStep, TrainingStep
 from deepdepixelate.training.trainer import Log, Progress, train
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -21,7 +21,8 @@ from deepdepixelate.models.device import Compute
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.parameters import PretrainParameters, TrainGanParameters, TrainingParameters
-from deepdepixelate.training.steps import AdversarialStep, PretrainStep
+from deepdepixelate.training.adversarial import AdversarialStep
+from deepdepixelate.training.steps import PretrainStep
 
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, bf16=False)

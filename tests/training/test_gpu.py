@@ -24,8 +24,9 @@ from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.enlarge import enlarge
 from deepdepixelate.models.generator import freeze_batch_norms
 from deepdepixelate.models.shift_tolerant import load_trunk
+from deepdepixelate.training.adversarial import AdversarialStep
 from deepdepixelate.training.crops import CropSampler
-from deepdepixelate.training.steps import AdversarialStep, TrainingStep
+from deepdepixelate.training.steps import TrainingStep
 
 pytestmark = pytest.mark.gpu
 

@@ -1,7 +1,6 @@
 import io
 from collections.abc import Callable
 from copy import deepcopy
-from itertools import product
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -26,8 +25,9 @@ from deepdepixelate.models.face_descriptor import FaceDescriptor
 from deepdepixelate.models.generator import Generator, from_pixels, targets_from_pixels
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
+from deepdepixelate.training.adversarial import AdversarialStep
 from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
-from deepdepixelate.training.steps import AdversarialStep, PretrainStep, TrainingStep
+from deepdepixelate.training.steps import PretrainStep, TrainingStep
 
 Batch = tuple[Tensor, Tensor]
 AnyStep = TypeVar("AnyStep", PretrainStep, AdversarialStep)
@@ -381,7 +381,7 @@ class TestIdentity:
         for _ in range(4):
             by_move = {
                 move: float(self.distance(step.generator, batch, move))
-                for move in product(range(4), repeat=2)
+                for move in ((down, right) for down in range(4) for right in range(4))
             }
             plain.generator.load_state_dict(step.generator.state_dict())
             losses, expected = step.update(*batch), plain.update(*batch)

@@ -23,9 +23,10 @@ from deepdepixelate.parameters import (
     TrainGanParameters,
     TrainingParameters,
 )
+from deepdepixelate.training.adversarial import AdversarialStep
 from deepdepixelate.training.distributed import ALONE, Ranks
 from deepdepixelate.training.session import Session, TrainingData, cpu_state
-from deepdepixelate.training.steps import AdversarialStep, PretrainStep
+from deepdepixelate.training.steps import PretrainStep
 from deepdepixelate.training.trainer import UNTRACKED, History, Log, TrackedRun
 
 
