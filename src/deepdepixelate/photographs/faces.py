@@ -1,0 +1,206 @@
+"""Finding faces in a photograph, and enlarging each at the size that the generators know."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepdepixelate.metrics.identity import import_dlib
+from deepdepixelate.photographs.photograph import Photograph
+
+INSTALL = 'pip install "deepdepixelate[identity]"'
+"""How to get dlib."""
+
+_LARGEST_ENLARGEMENT = 4.0
+"""The detector finds faces of 80 pixels or more, and so faces of 20 pixels at this enlargement."""
+
+_SEARCHED_PIXELS = 48_000_000
+"""Limit of the enlarged picture that is searched; bounds time and memory."""
+
+_FACE = 90
+"""Width and height of the detector's box around a face of CelebA, in pixels: the median."""
+
+_REGION = 176, 216
+"""Width and height of CelebA's crop around that face."""
+
+_FACE_CENTRE = 0.6
+"""Height of the face's centre in that crop, from the top, as a share of the crop's height."""
+
+_KNOWN_WIDTH, _KNOWN_HEIGHT = 44, 54
+"""Size of CelebA's crop after shrinking it 4 times: the LR images of the training."""
+
+
+class Box(NamedTuple):
+    """A part of a photograph, in pixels of the photograph."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class Enlarging(Protocol):
+    """A generator that is applied to pixels, such as ``Enlarger``."""
+
+    scale: int
+
+    def __call__(
+        self, images: NDArray[np.uint8], on_tile: Callable[[], object] = ..., /
+    ) -> NDArray[np.uint8]:
+        """Enlarge uint8 RGB (h, w, 3) ``scale`` times."""
+
+
+class FaceFinder:
+    """Finds faces with dlib's frontal detector. Thread-safe, one thread at a time."""
+
+    def __init__(self) -> None:
+        """Load the detector.
+
+        Raises:
+            UserError: dlib is missing or damaged.
+        """
+        dlib = import_dlib("finds faces", f"{INSTALL}.")
+        self._detect: Any = dlib.get_frontal_face_detector()
+        self._lock = Lock()
+
+    def find(self, pixels: NDArray[np.uint8]) -> list[Box]:
+        """Find the faces in a picture.
+
+        The picture is searched enlarged, so that small faces are found, too: 4 times up to 3
+        megapixels (faces of 20 pixels or more), 2 times at 12 megapixels (40 pixels or more).
+
+        Args:
+            pixels: uint8 RGB (H, W, 3).
+
+        Returns:
+            One box per face, from forehead to chin, inside the picture; row by row.
+        """
+        height, width, _ = pixels.shape
+        zoom = min(_LARGEST_ENLARGEMENT, (_SEARCHED_PIXELS / (width * height)) ** 0.5)
+        size = max(1, round(width * zoom)), max(1, round(height * zoom))
+        gray = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BICUBIC)
+        with self._lock:
+            found = self._detect(np.asarray(gray), 0)
+        boxes = [
+            _clipped(
+                face.left() / zoom,
+                face.top() / zoom,
+                (face.right() + 1) / zoom,
+                (face.bottom() + 1) / zoom,
+                width,
+                height,
+            )
+            for face in found
+        ]
+        return _in_rows(boxes)
+
+
+def face_region(box: Box, width: int, height: int) -> Box:
+    """A face with the margin that CelebA's images have around it, the generators' training data.
+
+    Args:
+        box: of the face, as ``FaceFinder`` finds it.
+        width: of the photograph.
+        height: of the photograph.
+
+    Returns:
+        About twice the width and 2.4 times the height of the box, less at the photograph's border.
+    """
+    region_width, region_height = (
+        side * known / _FACE for side, known in zip(box[2:], _REGION, strict=True)
+    )
+    left = box.left + (box.width - region_width) / 2
+    top = box.top + box.height / 2 - _FACE_CENTRE * region_height
+    return _clipped(left, top, left + region_width, top + region_height, width, height)
+
+
+def cut(photograph: Photograph, box: Box) -> Photograph:
+    """Cut a part out of a photograph, with its alpha and everything else."""
+    left, top, width, height = box
+    right, bottom = left + width, top + height
+    alpha = photograph.alpha
+    return replace(
+        photograph,
+        pixels=photograph.pixels[top:bottom, left:right],
+        alpha=None if alpha is None else alpha.crop((left, top, right, bottom)),
+    )
+
+
+def enlarge_face(
+    photograph: Photograph,
+    region: Box,
+    enhancer: Enlarging,
+    on_tile: Callable[[], object] = lambda: None,
+) -> NDArray[np.uint8]:
+    """Enlarge the region of a face; a small face at the size that the generators know.
+
+    Args:
+        photograph: the whole photograph.
+        region: the face with its margin, see ``face_region``.
+        enhancer: a generator.
+        on_tile: called after each tile.
+
+    Returns:
+        uint8 RGB (scale x region.height, scale x region.width, 3).
+    """
+    pixels = cut(photograph, region).pixels
+    zoom = min(_KNOWN_WIDTH / region.width, _KNOWN_HEIGHT / region.height)
+    if zoom <= 1:
+        return enhancer(pixels, on_tile)
+    known = round(region.width * zoom), round(region.height * zoom)
+    size = enhancer.scale * region.width, enhancer.scale * region.height
+    return _resized(enhancer(_resized(pixels, known), on_tile), size)
+
+
+def put_back(whole: NDArray[np.uint8], face: NDArray[np.uint8], region: Box, scale: int) -> None:
+    """Paste an enlarged face into the enlarged photograph, in place, with a feathered border.
+
+    The face replaces the photograph in the middle of its region, and fades out towards the
+    region's border, unless that is the photograph's own. Pixels outside the region do not change.
+
+    Args:
+        whole: the photograph, ``scale`` times enlarged; uint8 RGB (H, W, 3).
+        face: the region, ``scale`` times enlarged; uint8 RGB (h, w, 3).
+        region: in pixels of the original photograph.
+        scale: of the enlargement.
+    """
+    left, top, width, height = (scale * each for each in region)
+    rows = _feather(top, height, whole.shape[0])
+    columns = _feather(left, width, whole.shape[1])
+    weight = (rows[:, None] * columns)[..., None]
+    place = whole[top : top + height, left : left + width]
+    place[:] = np.rint(place + weight * (face.astype(np.float32) - place)).astype(np.uint8)
+
+
+def _feather(start: int, length: int, end: int) -> NDArray[np.float32]:
+    """Weights along a region's side: rising from 0 over a quarter, and falling over the last."""
+    position = (np.arange(length, dtype=np.float32) + 0.5) / length
+    before = position if start > 0 else np.ones_like(position)
+    after = position[::-1] if start + length < end else np.ones_like(position)
+    return np.minimum(1, 4 * np.minimum(before, after))
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def _clipped(left: float, top: float, right: float, bottom: float, width: int, height: int) -> Box:
+    """A box of at least one pixel inside a picture of this width and height."""
+    x, y = (min(max(round(start), 0), end - 1) for start, end in ((left, width), (top, height)))
+    x_end, y_end = max(min(round(right), width), x + 1), max(min(round(bottom), height), y + 1)
+    return Box(x, y, x_end - x, y_end - y)
+
+
+def _in_rows(boxes: list[Box]) -> list[Box]:
+    """Sort faces from top left to bottom right; faces side by side are one row."""
+    rows: list[list[Box]] = []
+    for box in sorted(boxes, key=lambda box: box.top + box.height / 2):
+        if rows and box.top + box.height / 2 < rows[-1][0].top + rows[-1][0].height:
+            rows[-1].append(box)
+        else:
+            rows.append([box])
+    return [box for row in rows for box in sorted(row)]
