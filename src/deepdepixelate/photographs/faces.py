@@ -181,7 +181,8 @@ def _feather(start: int, length: int, end: int) -> NDArray[np.float32]:
     position = (np.arange(length, dtype=np.float32) + 0.5) / length
     before = position if start > 0 else np.ones_like(position)
     after = position[::-1] if start + length < end else np.ones_like(position)
-    return np.minimum(1, 4 * np.minimum(before, after))
+    weights: NDArray[np.float32] = np.minimum(1, 4 * np.minimum(before, after))
+    return weights
 
 
 def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
