@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from deepdepixelate.photographs.planning import (
     Header,
     announcements,
     compression_note,
+    generator_for,
     jpeg_quality,
     read_headers,
 )
@@ -59,9 +61,48 @@ def test_headers_give_the_upright_size_and_leave_out_what_cannot_be_read(tmp_pat
     (tmp_path / "text.png").write_text("no image")
     paths = [tmp_path / name for name in ("turned.jpg", "plain.png", "large.png", "text.png", "x")]
     assert read_headers([*paths, tmp_path], max_pixels=10_000) == [
-        Header(paths[0], 30, 40, 60),
+        Header(paths[0], 30, 40, 60, lossy=True),
         Header(paths[1], 40, 30, None),
     ]
+
+
+SAVED: dict[str, tuple[dict[str, Any], bool]] = {
+    "a.jpg": ({}, True),
+    "a.png": ({}, False),
+    "a.bmp": ({}, False),
+    "lossy.webp": ({}, True),
+    "alpha.webp": ({"exif": b"Exif"}, True),
+    "lossless.webp": ({"lossless": True}, False),
+    "lossless-extended.webp": ({"lossless": True, "exif": b"Exif"}, False),
+    "a.tif": ({}, False),
+    "deflate.tif": ({"compression": "tiff_adobe_deflate"}, False),
+    "jpeg.tif": ({"compression": "jpeg"}, True),
+    "reversible.jp2": ({}, False),
+    "irreversible.jp2": ({"irreversible": True}, True),
+    "irreversible.j2k": ({"irreversible": True}, True),
+    "a.avif": ({}, True),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_lossy_files_get_the_generator_for_photographs(tmp_path: Path, name: str) -> None:
+    settings, lossy = SAVED[name]
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    if name == "alpha.webp":
+        image.putalpha(Image.linear_gradient("L").resize((16, 16)))
+    try:
+        image.save(tmp_path / name, **settings)
+    except (KeyError, OSError) as error:
+        pytest.skip(f"this Pillow cannot write it: {error}")
+    assert generator_for(tmp_path / name) == ("photo" if lossy else "srgan")
+
+
+def test_what_cannot_be_read_gets_a_generator_too(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "cut.webp").write_bytes(b"RIFF\x10\0\0\0WEBPVP8X")
+    for name in ("text.jpg", "cut.webp", "missing.jpg", "."):
+        assert generator_for(tmp_path / name) == "srgan"
 
 
 def test_nothing_is_announced_for_a_small_photograph() -> None:

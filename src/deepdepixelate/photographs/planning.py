@@ -1,9 +1,13 @@
 """What to say before photographs are enlarged: sizes, time, and warnings."""
 
+import os
+import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,15 @@ _LONG_PIXELS = 100_000
 _VERY_LARGE = 100
 """Megapixels of a result from which it is pointed out."""
 
+_LOSSY = frozenset({"JPEG", "MPO", "HEIF", "AVIF"})
+"""Pillow's names of lossy formats."""
+
+_LOSSY_IN_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
+"""Pillow's names of TIFF's lossy compressions."""
+
+_JPEG_2000_HEAD = 1 << 16
+"""Bytes at the start of a JPEG 2000 file that are searched for its coding style."""
+
 _LUMINANCE = (
     "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 "
     "14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
@@ -45,12 +58,14 @@ class Header:
         width: of the upright image.
         height: of the upright image.
         jpeg_quality: see ``jpeg_quality``.
+        lossy: see ``is_lossy``.
     """
 
     path: Path
     width: int
     height: int
     jpeg_quality: int | None
+    lossy: bool = False
 
 
 def read_headers(paths: Iterable[Path], max_pixels: int) -> list[Header]:
@@ -62,8 +77,36 @@ def read_headers(paths: Iterable[Path], max_pixels: int) -> list[Header]:
                 continue
             with path.open("rb") as file, opened(file, max_pixels=max_pixels) as image:
                 size = image.size[::-1] if is_quarter_turned(image) else image.size
-                headers.append(Header(path, *size, jpeg_quality(image)))
+                lossy = is_lossy(image, file)
+                headers.append(Header(path, *size, jpeg_quality(image), lossy))
     return headers
+
+
+def generator_for(path: Path) -> Literal["photo", "srgan"]:
+    """The packaged generator for a photograph: photo for a lossy file, else srgan.
+
+    A file that cannot be read counts as lossless.
+    """
+    return "photo" if any(each.lossy for each in read_headers([path], sys.maxsize)) else "srgan"
+
+
+def is_lossy(image: Image.Image, file: IO[bytes]) -> bool:
+    """Whether a file's compression is lossy.
+
+    AVIF and HEIC always count as lossy: their headers do not say it. JPEG 2000 does if it uses the
+    irreversible transform.
+
+    Args:
+        image: as ``opened`` gave it.
+        file: of the image.
+    """
+    if image.format == "WEBP":
+        return _webp_codec(file) == b"VP8 "
+    if image.format == "JPEG2000":
+        return _is_irreversible(file)
+    if image.format == "TIFF":
+        return image.info.get("compression") in _LOSSY_IN_TIFF
+    return image.format in _LOSSY
 
 
 def announcements(
@@ -131,6 +174,29 @@ def jpeg_quality(image: Image.Image) -> int | None:
         return None
     table = np.array(next(iter(tables.values())))
     return min(range(100, 0, -1), key=lambda quality: np.abs(_table(quality) - table).sum())
+
+
+def _webp_codec(file: IO[bytes]) -> bytes:
+    """The kind of the first chunk with pixels: VP8 is lossy, VP8L lossless."""
+    file.seek(12)
+    while len(header := file.read(8)) == 8:
+        kind, size = struct.unpack("<4sI", header)
+        if kind in (b"VP8 ", b"VP8L"):
+            return bytes(kind)
+        if kind == b"ANMF":
+            file.seek(16, os.SEEK_CUR)  # its frame is a chunk inside
+        else:
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return b""
+
+
+def _is_irreversible(file: IO[bytes]) -> bool:
+    """Whether a JPEG 2000 file's coding style (ITU-T T.800, A.6.1) is the 9-7 wavelet."""
+    file.seek(0)
+    head = file.read(_JPEG_2000_HEAD)
+    _, _, main = head.partition(b"\xff\x4f\xff\x51")
+    _, _, style = main.partition(b"\xff\x52")
+    return style[11:12] == b"\x00"
 
 
 def _table(quality: int) -> NDArray[np.int64]:
