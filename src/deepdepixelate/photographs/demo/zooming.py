@@ -12,7 +12,7 @@ from PIL import Image
 
 from deepdepixelate.models.pretrained import label_of
 from deepdepixelate.photographs import MEGAPIXELS
-from deepdepixelate.photographs.enhance import Enhancer
+from deepdepixelate.photographs.enhancer import Enhancer
 from deepdepixelate.photographs.faces import Box, cut
 from deepdepixelate.photographs.photograph import (
     FileFormat,
