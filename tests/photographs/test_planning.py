@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +11,20 @@ from deepdepixelate.photographs.planning import (
     Header,
     announcements,
     compression_note,
+    generator_for,
     jpeg_quality,
     read_headers,
 )
 
 
-def announce(*headers: Header, seconds: float = 0.0) -> list[str]:
+def announce(
+    *headers: Header, seconds: float = 0.0, model: str = "srgan", whole: bool = True
+) -> list[str]:
     def seconds_for(sizes: Sequence[tuple[int, int]]) -> float:
         assert list(sizes) == [(header.width, header.height) for header in headers]
         return seconds
 
-    return announcements(headers, 4, "CPU", seconds_for)
+    return announcements(headers, 4, "CPU", seconds_for, model=model, form="png", whole=whole)
 
 
 def named(name: str, width: int, height: int, quality: int | None = None) -> Header:
@@ -59,9 +63,52 @@ def test_headers_give_the_upright_size_and_leave_out_what_cannot_be_read(tmp_pat
     (tmp_path / "text.png").write_text("no image")
     paths = [tmp_path / name for name in ("turned.jpg", "plain.png", "large.png", "text.png", "x")]
     assert read_headers([*paths, tmp_path], max_pixels=10_000) == [
-        Header(paths[0], 30, 40, 60),
+        Header(paths[0], 30, 40, 60, lossy=True),
         Header(paths[1], 40, 30, None),
     ]
+
+
+SAVED: dict[str, tuple[dict[str, Any], bool]] = {
+    "a.jpg": ({}, True),
+    "a.png": ({}, False),
+    "a.bmp": ({}, False),
+    "lossy.webp": ({}, True),
+    "alpha.webp": ({"exif": b"Exif"}, True),
+    "lossless.webp": ({"lossless": True}, False),
+    "lossless-extended.webp": ({"lossless": True, "exif": b"Exif"}, False),
+    "a.tif": ({}, False),
+    "deflate.tif": ({"compression": "tiff_adobe_deflate"}, False),
+    "jpeg.tif": ({"compression": "jpeg"}, True),
+    "reversible.jp2": ({}, False),
+    "irreversible.jp2": ({"irreversible": True}, True),
+    "irreversible.j2k": ({"irreversible": True}, True),
+    "a.avif": ({}, True),
+    "a.gif": ({}, True),
+    "palette.png": ({}, True),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_lossy_files_get_the_generator_for_photographs(tmp_path: Path, name: str) -> None:
+    settings, lossy = SAVED[name]
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    if name == "alpha.webp":
+        image.putalpha(Image.linear_gradient("L").resize((16, 16)))
+    if name == "palette.png":
+        image = image.quantize(8)
+    try:
+        image.save(tmp_path / name, **settings)
+    except (KeyError, OSError) as error:
+        pytest.skip(f"this Pillow cannot write it: {error}")
+    assert generator_for(tmp_path / name) == ("photo" if lossy else "srgan")
+
+
+def test_what_cannot_be_read_gets_a_generator_too(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "cut.webp").write_bytes(b"RIFF\x10\0\0\0WEBPVP8X")
+    for name in ("text.jpg", "cut.webp", "missing.jpg", "."):
+        assert generator_for(tmp_path / name) == "srgan"
 
 
 def test_nothing_is_announced_for_a_small_photograph() -> None:
@@ -87,16 +134,32 @@ def test_photographs_of_different_sizes_are_added_up() -> None:
 def test_very_large_results_are_pointed_out() -> None:
     assert announce(named("a.png", 2500, 2500)) == []
     (message,) = announce(named("a.png", 4000, 3000))
-    assert message.startswith("a.png becomes 16000x12000 (192 megapixels): many programs")
+    assert message.startswith("a.png becomes 16000x12000 (192 megapixels, about 300 MB): many")
+    assert "--face-files" in message
     (message,) = announce(named("a.png", 4000, 3000), named("b.png", 2600, 2500))
     assert message.startswith("2 photographs become very large, up to 16000x12000 (192")
+    assert announce(named("a.png", 4000, 3000), seconds=60, whole=False) == []
 
 
 def test_compressed_photographs_give_one_warning() -> None:
     (message,) = announce(named("holiday.jpg", 20, 20, 60), named("good.jpg", 20, 20, 90))
     assert message == (
         "holiday.jpg is compressed (JPEG quality about 60): blocks and noise will be enlarged too; "
-        "use the original if you have it."
+        "the model photo removes them."
     )
     (message,) = announce(*(named("a.jpg", 20, 20, quality) for quality in (70, 40, 80, 95)))
     assert message.startswith("3 photographs are compressed (JPEG quality down to 40): blocks")
+    assert announce(named("holiday.jpg", 20, 20, 60), model="photo") == []
+
+
+def test_the_generators_that_are_chosen_by_the_file_are_announced_in_one_line() -> None:
+    lossy, lossless = Header(Path("a.jpg"), 20, 20, 60, lossy=True), named("b.png", 20, 20)
+    assert announce(lossy, model="auto") == [
+        "Generator: photo for 1 file with lossy compression (such as JPEG). --model chooses "
+        "another."
+    ]
+    assert announce(lossy, lossless, lossless, model="auto") == [
+        "Generator: photo for 1 file with lossy compression (such as JPEG), srgan for 2 files "
+        "without (such as PNG). --model chooses another."
+    ]
+    assert announce(model="auto") == []

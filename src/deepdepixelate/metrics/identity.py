@@ -52,14 +52,8 @@ class FaceRecognition:
         Raises:
             UserError: a package or a file is missing or damaged.
         """
-        try:
-            import dlib
-        except ImportError as error:
-            raise UserError(
-                f"dlib, which recognises faces, cannot be imported ({first_line(error)}): "
-                f"{_INSTALL}"
-            ) from error
-        self._dlib: Any = dlib
+        dlib = import_dlib("recognises faces", _INSTALL)
+        self._dlib = dlib
         self._lock = Lock()  # dlib's networks keep activations, so threads must take turns
         self._detect = dlib.get_frontal_face_detector()
         self._landmarks = _load(dlib.shape_predictor, "shape_predictor_5_face_landmarks.dat")
@@ -144,6 +138,25 @@ def find_identity(mode: Mode) -> Identity:
     if mode == "auto" and not _installed():
         return Identity(reason='not installed: pip install "deepdepixelate[identity]"')
     return Identity(FaceRecognition().distances)
+
+
+def import_dlib(use: str, install: str) -> Any:
+    """Import dlib.
+
+    Args:
+        use: what it does, for the message.
+        install: how to install it, for the message.
+
+    Raises:
+        UserError: it is not installed, or damaged.
+    """
+    try:
+        import dlib
+    except ImportError as error:
+        raise UserError(
+            f"dlib, which {use}, cannot be imported ({first_line(error)}): {install}"
+        ) from error
+    return dlib
 
 
 def _installed() -> bool:

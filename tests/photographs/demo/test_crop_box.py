@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepdepixelate.photographs.demo.crop_box import Box, box_within, first_box, shown
+from deepdepixelate.photographs.demo.crop_box import box_within, first_box, shown
+from deepdepixelate.photographs.faces import Box
 
 
 def test_a_small_photograph_is_chosen_whole() -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, load_weights, save_weights
-from deepdepixelate.photographs.demo.crop_box import Box
-from deepdepixelate.photographs.demo.zooming import Part, Zoomer, cut
-from deepdepixelate.photographs.enhance import Enhancer
+from deepdepixelate.photographs.demo.zooming import Part, Zoomer
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.faces import Box, cut
 from deepdepixelate.photographs.photograph import read_photograph
 
 

@@ -3,26 +3,18 @@
 import base64
 from importlib.resources import files
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepdepixelate.photographs.faces import Box
 from deepdepixelate.photographs.photograph import SMALLEST
 
 _PREVIEW = 384, 1024
 """Least and greatest longer side of the preview under the box, in pixels."""
-
-
-class Box(NamedTuple):
-    """A part of a photograph, in pixels of the photograph."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 def crop_box() -> gr.HTML:

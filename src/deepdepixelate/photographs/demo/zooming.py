@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -12,8 +12,8 @@ from PIL import Image
 
 from deepdepixelate.models.pretrained import label_of
 from deepdepixelate.photographs import MEGAPIXELS
-from deepdepixelate.photographs.demo.crop_box import Box
-from deepdepixelate.photographs.enhance import Enhancer
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.faces import Box, cut
 from deepdepixelate.photographs.photograph import (
     FileFormat,
     Photograph,
@@ -143,15 +143,3 @@ class Zoomer:
             if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
         return Path(mkdtemp(dir=self._folder))
-
-
-def cut(photograph: Photograph, box: Box) -> Photograph:
-    """Cut a part out of a photograph, with its alpha and everything else."""
-    left, top, width, height = box
-    right, bottom = left + width, top + height
-    alpha = photograph.alpha
-    return replace(
-        photograph,
-        pixels=photograph.pixels[top:bottom, left:right],
-        alpha=None if alpha is None else alpha.crop((left, top, right, bottom)),
-    )
