@@ -54,8 +54,8 @@ _ADVICE = {
 _AT_ONCE = 250_000
 """Pixels up to which a part is enlarged without a click, if there is nothing else to choose."""
 
-_SHOW_RESULT = """() => document.querySelector('#result')
-    .scrollIntoView({block: window.innerWidth > 900 ? 'nearest' : 'start'})"""
+_SHOW = """() => document.querySelector('%s')
+    ?.scrollIntoView({block: window.innerWidth > 900 ? 'nearest' : 'start'})"""
 """On a narrow screen, the result is below the photograph."""
 
 _WAITING = 16
@@ -228,14 +228,16 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path]) -> gr.Blocks:
             upload.upload(show_upload, upload, of_photograph, **quick),
             pick.click(show_sample, pick, of_photograph, **quick),
         )
+        chosen = choice.select(
+            begin, [opened, *ways], [cancel, download], concurrency_limit=None, **quick
+        )
+        chosen.success(None, js=_SHOW % "#result")
         for event in (
             *(
                 each.success(find, [opened, *ways], [choice, about, cancel], **quick)
                 for each in shown_events
             ),
-            choice.select(
-                begin, [opened, *ways], [cancel, download], concurrency_limit=None, **quick
-            ),
+            chosen,
             method.input(begin_again, ways, [cancel, download], **at_once),
             other.input(begin_again, ways, [cancel, download], **at_once),
         ):
@@ -250,7 +252,7 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path]) -> gr.Blocks:
                 trigger_mode="multiple",
             )
             done.then(end, None, cancel, **at_once)
-            done.then(None, js=_SHOW_RESULT)
+            done.then(None, js=_SHOW % "#result .pair")
         page.queue(max_size=_WAITING)
     built: gr.Blocks = page
     return built
