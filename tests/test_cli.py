@@ -126,6 +126,24 @@ def test_a_limit_on_pixels_is_a_positive_number(megapixels: str) -> None:
     assert "is not a positive number" in outcome.output
 
 
+@pytest.mark.parametrize("flag", ["--faces", "--face-files"])
+def test_missing_dlib_is_reported_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    outcome = CliRunner().invoke(cli, ["enhance", "a.jpg", "-o", str(tmp_path / "out"), flag])
+    assert outcome.exit_code == 1
+    assert outcome.output.startswith("Error: dlib, which finds faces, cannot be imported (")
+    assert outcome.output.endswith(': pip install "deepdepixelate[identity]".\n')
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_are_put_back_or_become_files() -> None:
+    outcome = CliRunner().invoke(cli, ["enhance", "a.jpg", "--faces", "--face-files"])
+    assert outcome.exit_code == 2
+    assert "--faces and --face-files exclude each other" in outcome.output
+
+
 def test_a_host_that_cannot_be_resolved_is_reported() -> None:
     outcome = CliRunner().invoke(cli, ["demo", "--host", "nosuch.invalid", "--no-browser"])
     assert outcome.exit_code == 2

@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from deepdepixelate.data.resize import downscale, upscale
     from deepdepixelate.metrics.psnr_ssim import psnr_y, ssim_y
     from deepdepixelate.metrics.st_lpips import st_lpips
-    from deepdepixelate.photographs.enhance import Enhancer
+    from deepdepixelate.photographs.enhancer import Enhancer
 
 __all__ = ["Enhancer", "downscale", "psnr_y", "ssim_y", "st_lpips", "upscale"]
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Enhancer": "photographs.enhance",
+    "Enhancer": "photographs.enhancer",
     "downscale": "data.resize",
     "psnr_y": "metrics.psnr_ssim",
     "ssim_y": "metrics.psnr_ssim",

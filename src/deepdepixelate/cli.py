@@ -18,7 +18,7 @@ import click
 from deepdepixelate import __version__
 from deepdepixelate.errors import UserError, failure_message
 from deepdepixelate.models import TILE
-from deepdepixelate.photographs import MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
+from deepdepixelate.photographs import AUTO, MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
 
 
 class ReadableErrors(click.Command):
@@ -99,7 +99,7 @@ def _max_megapixels(
     return click.option(*names, default=default, show_default=True, callback=_as_pixels, help=text)
 
 
-MODEL = "srgan, srresnet or a .safetensors file."
+MODEL = "srgan, srresnet, photo or a .safetensors file."
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
 )
@@ -128,7 +128,22 @@ def cli() -> None:
     type=_UserPath(),
     help="Folder for the results. Those that are already there are kept.",
 )
-@click.option("--model", default="srgan", show_default=True, help=MODEL)
+@click.option(
+    "--model",
+    default=AUTO,
+    show_default=True,
+    help=f"{MODEL} auto: photo for files with lossy compression (such as JPEG), srgan for others.",
+)
+@click.option(
+    "--faces",
+    is_flag=True,
+    help="Find the faces, and enlarge small ones separately. Needs the extra `identity`.",
+)
+@click.option(
+    "--face-files",
+    is_flag=True,
+    help="Write each face to a file of its own, instead of the photograph. Needs the same extra.",
+)
 @overwrite_option
 @click.option(
     "--format", "form", default="png", show_default=True, type=click.Choice(get_args(FormatName))
@@ -146,6 +161,8 @@ def enhance(
     photographs: tuple[Path, ...],
     output: Path,
     model: str,
+    faces: bool,
+    face_files: bool,
     overwrite: bool,
     form: FormatName,
     quality: int,
@@ -160,12 +177,15 @@ def enhance(
 
     An enlarged face is a plausible face, not evidence of anybody's identity.
     """
+    if faces and face_files:
+        raise click.UsageError("--faces and --face-files exclude each other.")
     from deepdepixelate.photographs.enhance import enhance as enhance_photographs
 
     enhance_photographs(
         photographs,
         output,
         model=model,
+        faces="files" if face_files else "put_back" if faces else "ignore",
         format=form,
         quality=quality,
         strip_metadata=strip_metadata,

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from tiny_model import tiny_weights
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs.enhance import Enhancer, conclude, enhance_files
+from deepdepixelate.photographs.enhance import conclude, enhance_files
+from deepdepixelate.photographs.enhance import enhance as enhance_all
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.faces import Box
 from deepdepixelate.photographs.finding import Found, find_photographs
 from deepdepixelate.photographs.photograph import FileFormat, Photograph, read_photograph
 
@@ -42,16 +46,18 @@ def enhance(
     *,
     form: FileFormat = PNG,
     overwrite: bool = False,
+    **faces: Any,
 ) -> Found:
     found = find_photographs(inputs, output)
     enhance_files(
         found,
         output,
-        enhancer,
-        label="tiny",
+        lambda path: ("tiny", enhancer),
+        model="tiny",
         max_pixels=10**6,
         form=form,
         overwrite=overwrite,
+        **faces,
     )
     return found
 
@@ -279,6 +285,153 @@ def test_the_time_is_proportional_to_the_pixels_of_all_tiles(
     assert enhancer.seconds_for([(128, 128)]) == pytest.approx(2)
     assert enhancer.seconds_for([(128, 128)] * 3) == pytest.approx(6)
     assert enhancer.seconds_for([(1280, 1280)]) >= 200  # inner tiles have margins on all sides
+
+
+class Faces:
+    """Finds the given faces in every photograph."""
+
+    def __init__(self, *boxes: Box) -> None:
+        self.boxes = list(boxes)
+
+    def find(self, pixels: NDArray[np.uint8]) -> list[Box]:
+        return [box for box in self.boxes if box.left < pixels.shape[1]]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Path:
+    """A photograph with alpha, wide enough for two faces of 10 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 80, 4), dtype=np.uint8)
+    path = tmp_path / "group.png"
+    Image.fromarray(pixels).save(path, dpi=(72, 72))
+    return path
+
+
+TWO = Faces(Box(15, 15, 10, 10), Box(60, 15, 10, 10))
+
+
+def test_each_face_becomes_a_file(
+    group: Path, tmp_path: Path, enhancer: Enhancer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = enhance([group], tmp_path / "out", enhancer, finder=TWO, face_files=True)
+    names = ["group-face-1-tiny-4x.png", "group-face-2-tiny-4x.png"]
+    assert [path.name for path in outcome.written] == names
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    with Image.open(outcome.written[1]) as image:
+        assert (image.mode, image.size) == ("RGBA", (80, 96))
+        assert image.info["dpi"] == pytest.approx((72, 72), abs=0.1)
+    assert "group.png: 2 faces found.\n" in capsys.readouterr().err
+
+
+def test_existing_faces_are_kept(group: Path, tmp_path: Path, enhancer: Enhancer) -> None:
+    there = tmp_path / "out" / "group-face-1-tiny-4x.png"
+    there.parent.mkdir()
+    there.write_text("mine")
+    settings: dict[str, Any] = {"finder": TWO, "face_files": True}
+    outcome = enhance([group], tmp_path / "out", enhancer, **settings)
+    assert [path.name for path in outcome.written] == ["group-face-2-tiny-4x.png"]
+    assert outcome.already_there == 1
+    assert there.read_text() == "mine"
+    assert enhance([group], tmp_path / "out", enhancer, **settings).already_there == 2
+    outcome = enhance([group], tmp_path / "out", enhancer, overwrite=True, **settings)
+    assert len(outcome.written) == 2
+    assert there.read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_of_faces_beside_the_photographs_are_not_enlarged(
+    group: Path, enhancer: Enhancer
+) -> None:
+    group.with_name("group-face-9.png").write_bytes(group.read_bytes())
+    for _ in range(2):
+        outcome = enhance(
+            [group.parent], group.parent, enhancer, finder=TWO, face_files=True, overwrite=True
+        )
+        assert len(outcome.written) == 4
+    assert outcome.skipped == {"enlarged before": 4}
+
+
+def test_without_a_face_the_whole_photograph_is_enlarged(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = enhance([photographs], tmp_path / "out", enhancer, finder=Faces(), face_files=True)
+    assert [path.name for path in found.written] == ["a-tiny-4x.png", "b-tiny-4x.png"]
+    said = capsys.readouterr().err
+    assert said.count("no face found; the whole photograph is enlarged.\n") == 2
+    again = enhance([photographs], tmp_path / "out", enhancer, finder=Faces(), face_files=True)
+    assert again.already_there == 2
+
+
+def test_a_name_that_a_face_has_taken_is_a_failure(
+    photographs: Path, group: Path, tmp_path: Path, enhancer: Enhancer
+) -> None:
+    taken = photographs / "group-face-1.png"
+    (photographs / "a.png").rename(taken)
+    outcome = enhance([group, taken], tmp_path / "out", enhancer, finder=TWO, face_files=True)
+    assert len(outcome.written) == 2
+    assert outcome.failures[0].reason.endswith("is a face of another photograph")
+
+
+def test_one_bad_photograph_of_many_with_faces_is_counted_once(
+    group: Path, tmp_path: Path, enhancer: Enhancer
+) -> None:
+    bad = group.with_name("bad.png")
+    bad.write_text("no image")
+    outcome = enhance([group, bad], tmp_path / "out", enhancer, finder=TWO, face_files=True)
+    with pytest.raises(UserError, match=r"^1 of 2 photographs could not be enlarged"):
+        conclude(outcome)
+
+
+def test_faces_are_put_back_into_the_whole_photograph(
+    group: Path, tmp_path: Path, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plain,) = enhance([group], tmp_path / "plain", enhancer).written
+    (same,) = enhance([group], tmp_path / "same", enhancer, finder=TWO).written
+    assert same.read_bytes() == plain.read_bytes()  # only blurred faces need another way
+    monkeypatch.setattr(enhancer, "for_photographs", True)
+    (other,) = enhance([group], tmp_path / "other", enhancer, finder=TWO).written
+    assert other.name == plain.name
+    with Image.open(plain) as before, Image.open(other) as after:
+        changed = np.asarray(before) != np.asarray(after)
+    assert changed[..., 3].sum() == 0
+    assert changed[60:100, 60:100].any()
+    assert not changed[:, 140:200].any()  # between the faces
+
+
+def test_the_tiles_of_all_faces_are_counted(
+    group: Path, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enhancer, "for_photographs", True)
+    monkeypatch.setattr(enhancer, "_tile", 16)
+    original = read_photograph(group, max_pixels=10**6)
+    tiles: list[int] = []
+    enhancer.enlarge(original, lambda: tiles.append(1), faces=TWO.boxes)
+    assert len(tiles) == enhancer.count_tiles(original, TWO.boxes) > 15
+
+
+def test_each_file_gets_its_generator_and_only_those_are_loaded(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {
+        "model": "auto", "faces": "ignore", "format": "png", "quality": 90, "tile": 64,
+        "strip_metadata": False, "overwrite": False, "max_pixels": 10**6,
+        "device": "cpu", "precision": "fp32", "self_ensemble": False,
+    }  # fmt: skip
+    out = tmp_path / "out"
+    written = enhance_all([photographs], out, **settings)
+    assert written == [out / "a-srgan-4x.png", out / "b-photo-4x.png"]
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "Generator: photo for 1 file with lossy compression (such as JPEG), srgan"
+    )
+    settings["model"] = "srgan"  # another label, another file
+    assert enhance_all([photographs], out, **settings) == [out / "b-srgan-4x.png"]
+
+
+def test_faces_are_not_found_without_dlib(
+    photographs: Path, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(UserError, match="finds faces"):
+        enhancer.enlarge(photographs / "a.png", faces=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

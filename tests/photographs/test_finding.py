@@ -24,7 +24,7 @@ def found_in(*inputs: Path, output: Path = OUTPUT) -> list[str]:
 
 def names(*photographs: str) -> list[str]:
     asked = [Source(Path(each)) for each in photographs]
-    return [place.name for place in name_outputs(asked, OUTPUT, "-m-4x.png")]
+    return [place.name for place in name_outputs(asked, OUTPUT, ["-m-4x.png"] * len(asked))]
 
 
 def test_a_missing_input_is_an_error_before_anything_is_done(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_folders_below_are_mirrored(tmp_path: Path) -> None:
     for name in ("b.jpg", "deep/er/a.png", "deep/c.webp"):
         make(tmp_path / "in" / name)
     assert found_in(tmp_path / "in") == ["b.jpg", "deep/c.webp", "deep/er/a.png"]
-    (place,) = name_outputs([Source(Path("in/deep/c.webp"), Path("deep"))], OUTPUT, "-m-4x.png")
+    (place,) = name_outputs([Source(Path("in/deep/c.webp"), Path("deep"))], OUTPUT, ["-m-4x.png"])
     assert place == OUTPUT / "deep" / "c-m-4x.png"
 
 

@@ -17,12 +17,14 @@ from deepdepixelate.photographs.planning import (
 )
 
 
-def announce(*headers: Header, seconds: float = 0.0) -> list[str]:
+def announce(
+    *headers: Header, seconds: float = 0.0, model: str = "srgan", whole: bool = True
+) -> list[str]:
     def seconds_for(sizes: Sequence[tuple[int, int]]) -> float:
         assert list(sizes) == [(header.width, header.height) for header in headers]
         return seconds
 
-    return announcements(headers, 4, "CPU", seconds_for)
+    return announcements(headers, 4, "CPU", seconds_for, model=model, form="png", whole=whole)
 
 
 def named(name: str, width: int, height: int, quality: int | None = None) -> Header:
@@ -128,16 +130,32 @@ def test_photographs_of_different_sizes_are_added_up() -> None:
 def test_very_large_results_are_pointed_out() -> None:
     assert announce(named("a.png", 2500, 2500)) == []
     (message,) = announce(named("a.png", 4000, 3000))
-    assert message.startswith("a.png becomes 16000x12000 (192 megapixels): many programs")
+    assert message.startswith("a.png becomes 16000x12000 (192 megapixels, about 300 MB): many")
+    assert "--face-files" in message
     (message,) = announce(named("a.png", 4000, 3000), named("b.png", 2600, 2500))
     assert message.startswith("2 photographs become very large, up to 16000x12000 (192")
+    assert announce(named("a.png", 4000, 3000), seconds=60, whole=False) == []
 
 
 def test_compressed_photographs_give_one_warning() -> None:
     (message,) = announce(named("holiday.jpg", 20, 20, 60), named("good.jpg", 20, 20, 90))
     assert message == (
         "holiday.jpg is compressed (JPEG quality about 60): blocks and noise will be enlarged too; "
-        "use the original if you have it."
+        "the model photo removes them."
     )
     (message,) = announce(*(named("a.jpg", 20, 20, quality) for quality in (70, 40, 80, 95)))
     assert message.startswith("3 photographs are compressed (JPEG quality down to 40): blocks")
+    assert announce(named("holiday.jpg", 20, 20, 60), model="photo") == []
+
+
+def test_the_generators_that_are_chosen_by_the_file_are_announced_in_one_line() -> None:
+    lossy, lossless = Header(Path("a.jpg"), 20, 20, 60, lossy=True), named("b.png", 20, 20)
+    assert announce(lossy, model="auto") == [
+        "Generator: photo for 1 file with lossy compression (such as JPEG). --model chooses "
+        "another."
+    ]
+    assert announce(lossy, lossless, lossless, model="auto") == [
+        "Generator: photo for 1 file with lossy compression (such as JPEG), srgan for 2 files "
+        "without (such as PNG). --model chooses another."
+    ]
+    assert announce(model="auto") == []

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from deepdepixelate.parameters.types import Count, Device, Quality, Section, UserPath
-from deepdepixelate.photographs import FormatName
+from deepdepixelate.photographs import Faces, FormatName
 
 
 class BenchmarkFolders(Section):
@@ -69,7 +69,11 @@ class EnhanceParameters(Section):
     output: UserPath
     """Folder for the results."""
     model: str
-    """srgan or srresnet (packaged), or a .safetensors file."""
+    """auto (photo for files with lossy compression, srgan for others), srgan, srresnet, photo, or a
+    .safetensors file."""
+    faces: Faces
+    """ignore: enlarge whole photographs; put_back: enlarge small faces separately; files: write
+    each face to a file, instead of the photograph. The last two need the extra ``identity``."""
     tile: Annotated[int, Field(ge=16)]
     """Side of the tiles that are enlarged at a time, in input pixels. Memory grows with its
     square."""

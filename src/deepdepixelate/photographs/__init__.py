@@ -5,6 +5,12 @@ from typing import Literal
 FormatName = Literal["png", "jpeg", "webp"]
 """File formats for enlargements."""
 
+Faces = Literal["ignore", "put_back", "files"]
+"""What happens to the faces of a photograph, see ``photographs.enhance.enhance``."""
+
+AUTO = "auto"
+"""The model that stands for the one that fits the file."""
+
 MEGAPIXELS = 24.0
 """Default limit: larger photographs are refused."""
 

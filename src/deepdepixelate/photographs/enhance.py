@@ -2,21 +2,23 @@
 
 import logging
 import os
+import re
 import sys
-import timeit
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder
-from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.pretrained import label_of
-from deepdepixelate.photographs import MEGAPIXELS, FormatName, UnreadableImageError
+from deepdepixelate.photographs import AUTO, Faces, FormatName, UnreadableImageError
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.faces import FaceFinder, cut, face_region, size_for_generator
 from deepdepixelate.photographs.finding import (
     Failure,
     Found,
@@ -30,52 +32,11 @@ from deepdepixelate.photographs.photograph import (
     read_photograph,
     save_enlarged,
 )
-from deepdepixelate.photographs.planning import announcements, read_headers
+from deepdepixelate.photographs.planning import announcements, generator_for, read_headers
 
 logger = logging.getLogger(__name__)
 
 _NO_MEMORY = "there is not enough memory for it: use smaller tiles, or a smaller photograph"
-
-
-class Enhancer(Enlarger):
-    """Enlarges photographs with one generator: ``Enhancer("srgan").enlarge("face.jpg")``.
-
-    The arguments are those of ``Enlarger``.
-    """
-
-    def enlarge(
-        self, photograph: Photograph | str | Path, on_tile: Callable[[], object] = lambda: None
-    ) -> Image.Image:
-        """Enlarge a photograph; the result is gray or transparent like the photograph.
-
-        Args:
-            photograph: a file, of any format that Pillow reads, or what ``read_photograph`` gave.
-            on_tile: called after each tile.
-
-        Raises:
-            UnreadableImageError: the file is not an image, damaged, too small or too large.
-            UserError: the output has NaN or infinite values.
-        """
-        if not isinstance(photograph, Photograph):
-            photograph = read_photograph(Path(photograph), max_pixels=int(MEGAPIXELS * 1e6))
-        return photograph.finish(Image.fromarray(self(photograph.pixels, on_tile)))
-
-    def seconds_for(self, sizes: Iterable[tuple[int, int]]) -> float:
-        """Estimate the time for photographs of these widths and heights, by timing a small one."""
-        side = 128 if self.compute.device.type == "cpu" else 512
-        pixels = np.zeros((side, side, 3), np.uint8)
-        self(pixels)  # the first call takes longer
-        seconds = min(timeit.repeat(lambda: self(pixels), number=1, repeat=2))
-        return seconds * sum(self._work(*size) for size in sizes) / self._work(side, side)
-
-    def _work(self, width: int, height: int) -> int:
-        """Number of pixels in all tiles of a photograph, including their margins."""
-        margin = self._overlap
-        return sum(
-            (min(bottom + margin, height) - max(top - margin, 0))
-            * (min(right + margin, width) - max(left - margin, 0))
-            for top, left, bottom, right in self.tiles(height, width)
-        )
 
 
 def enhance(
@@ -83,6 +44,7 @@ def enhance(
     output: Path,
     *,
     model: str,
+    faces: Faces,
     format: FormatName,  # noqa: A002 - the name of the option
     quality: int,
     strip_metadata: bool,
@@ -98,11 +60,14 @@ def enhance(
     Args:
         inputs: files, and folders, which are searched with their subfolders.
         output: folder for the enlargements, created if missing.
-        model: srgan or srresnet, from the package, or a file of a generator's weights.
+        model: auto, or a generator from the package, or a file of a generator's weights; auto is
+            photo for files with lossy compression, and srgan for others.
+        faces: put_back enlarges each face separately and puts it back, files writes each face to a
+            file instead of the whole photograph, and ignore enlarges the whole photograph only.
         format: see ``FileFormat``.
         quality: see ``FileFormat``.
         strip_metadata: do not write EXIF and resolution.
-        overwrite: replace existing results; otherwise, their photographs are skipped.
+        overwrite: replace existing results; otherwise, they are kept, and the photograph skipped.
         max_pixels: larger photographs are refused.
         tile: see ``Enlarger``, also for the following.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -113,25 +78,32 @@ def enhance(
         The paths of the enlargements.
 
     Raises:
-        UserError: there is nothing to enlarge, or some photographs could not be enlarged; then all
-            others have been.
+        UserError: there is nothing to enlarge, faces are wanted and dlib is missing, or some
+            photographs could not be enlarged; then all others have been.
     """
+    finder = None if faces == "ignore" else FaceFinder()
     found = find_photographs(inputs, output)
-    enhancer = Enhancer(
-        model,
-        device=device,
-        precision=precision,
-        tile=tile,
-        self_ensemble=self_ensemble,
-    )
+
+    @cache
+    def load(name: str) -> Enhancer:
+        return Enhancer(
+            name, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
+        )
+
+    def choose(path: Path) -> tuple[str, Enhancer]:
+        name = generator_for(path) if model == AUTO else model
+        return label_of(name), load(name)
+
     enhance_files(
         found,
         output,
-        enhancer,
-        label=label_of(model),
-        max_pixels=max_pixels,
+        choose,
+        model=model,
         form=FileFormat(format, quality, metadata=not strip_metadata),
+        max_pixels=max_pixels,
         overwrite=overwrite,
+        finder=finder,
+        face_files=faces == "files",
     )
     if message := conclude(found):
         logger.warning(message)
@@ -141,54 +113,90 @@ def enhance(
 def enhance_files(
     found: Found,
     output: Path,
-    enhancer: Enhancer,
+    choose: Callable[[Path], tuple[str, Enhancer]],
     *,
-    label: str,
-    max_pixels: int,
+    model: str,
     form: FileFormat,
+    max_pixels: int,
     overwrite: bool = False,
+    finder: FaceFinder | None = None,
+    face_files: bool = False,
 ) -> None:
     """Enlarge the photographs found, and record in ``found`` what became of them.
 
-    ``face.jpg`` becomes ``face-<label>-4x.png``. A photograph whose enlargement exists is skipped,
-    unless ``overwrite`` is set. If one fails, the others are still enlarged. The path of each
-    enlargement is printed as soon as it is written.
+    ``group.jpg`` becomes ``group-<label>-4x.png``, and its faces ``group-face-1-<label>-4x.png``
+    and so on. What exists is kept, unless ``overwrite`` is set. If a photograph fails, the others
+    are still enlarged. The path of each file is printed as soon as it is written.
+
+    Args:
+        found: the photographs.
+        output: folder for the enlargements.
+        choose: gives the label and the enhancer for the file of a photograph.
+        model: what the user has chosen, for the messages.
+        form: of the enlargements.
+        max_pixels: larger photographs are refused.
+        overwrite: replace existing files.
+        finder: finds the faces that are to be enlarged separately, if any are.
+        face_files: write each face to a file of its own, and not the whole photograph.
 
     Raises:
-        UserError: the output folder cannot be written to.
+        UserError: the output folder cannot be written to, or see ``choose``.
     """
+    chosen = [choose(source.path) for source in found.photographs]
     _check_writable(output)
-    ending = f"-{label}-{enhancer.scale}x{form.suffix}"
-    places = name_outputs(found.photographs, output, ending)
+    endings = [f"-{label}-{enhancer.scale}x{form.suffix}" for label, enhancer in chosen]
+    places = name_outputs(found.photographs, output, endings)
     enlargements = set(map(os.path.realpath, places))
     jobs = []
-    for source, place in zip(found.photographs, places, strict=True):
-        if os.path.realpath(source.path) in enlargements:
+    for source, place, ending, (_, enhancer) in zip(
+        found.photographs, places, endings, chosen, strict=True
+    ):
+        made_from = {source.path, _without_number(source.path)}
+        if not enlargements.isdisjoint(map(os.path.realpath, made_from)):
             found.skipped["enlarged before"] += 1
-        elif not overwrite and os.path.lexists(place):
+        elif not (overwrite or face_files) and os.path.lexists(place):
             found.already_there += 1
         else:
-            jobs.append((source.path, place))
+            jobs.append(_Job(source.path, place, ending, enhancer))
     if not jobs:
         return
-    headers = read_headers((path for path, _ in jobs), max_pixels)
-    device = "CPU" if enhancer.compute.device.type == "cpu" else "GPU"
-    for message in announcements(headers, enhancer.scale, device, enhancer.seconds_for):
+    headers = read_headers((job.path for job in jobs), max_pixels)
+    any_enhancer = jobs[0].enhancer
+    for message in announcements(
+        headers,
+        any_enhancer.scale,
+        "CPU" if any_enhancer.compute.device.type == "cpu" else "GPU",
+        any_enhancer.seconds_for,
+        model=model,
+        form=form.name,
+        whole=not face_files,
+    ):
         tqdm.write(message, file=sys.stderr)
+    written: set[Path] = set()
     with tqdm(jobs, desc="enhance", unit="photograph") as progress:
-        for path, place in progress:
-            progress.set_postfix_str(path.name)
+        for job in progress:
+            progress.set_postfix_str(job.path.name)
             try:
-                _enhance_file(path, place, enhancer, max_pixels, form)
+                original = read_photograph(job.path, max_pixels=max_pixels)
+                _warn(job.path, original.notes)
+                for result in _results(job, original, finder, face_files):
+                    if result.place in written:
+                        raise UserError(f"{result.place} is a face of another photograph.")
+                    if not overwrite and os.path.lexists(result.place):
+                        found.already_there += 1
+                        continue
+                    _warn(job.path, result.save(form))
+                    written.add(result.place)
+                    found.written.append(result.place)
+                    tqdm.write(printable(result.place))
             except (UnreadableImageError, UserError) as error:
-                found.failures.append(Failure(path, str(error).removesuffix(".")))
+                found.failures.append(Failure(job.path, str(error).removesuffix(".")))
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                found.failures.append(Failure(path, _NO_MEMORY))
+                found.failures.append(Failure(job.path, _NO_MEMORY))
             else:
-                found.written.append(place)
-                tqdm.write(printable(place))
+                found.done += 1
 
 
 def conclude(found: Found) -> str:
@@ -205,7 +213,7 @@ def conclude(found: Found) -> str:
     if not found.failures:
         return "\n".join(skipped)
     lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
-    total = len(found.written) + len(lines)
+    total = found.done + len(lines)
     summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, *skipped]
     raise UserError("\n".join(summary))
 
@@ -216,15 +224,72 @@ def printable(path: Path) -> str:
     return str(path).encode(encoding, "replace").decode(encoding)
 
 
-def _enhance_file(
-    path: Path, place: Path, enhancer: Enhancer, max_pixels: int, form: FileFormat
-) -> None:
-    original = read_photograph(path, max_pixels=max_pixels)
-    _warn(path, original.notes)
-    tiles = len(enhancer.tiles(*original.pixels.shape[:2]))
-    with tqdm(total=tiles, desc=path.name, unit="tile", leave=False, disable=tiles < 2) as bar:
-        enlarged = enhancer.enlarge(original, bar.update)
-    _warn(path, save_enlarged(original, enlarged, place, form))
+@dataclass(frozen=True)
+class _Job:
+    """A photograph, the file of its enlargement and the end of the file's name."""
+
+    path: Path
+    place: Path
+    ending: str
+    enhancer: Enhancer
+
+    def face_place(self, number: int) -> Path:
+        """The file of a face."""
+        name = self.place.name.removesuffix(self.ending)
+        return self.place.with_name(f"{name}-face-{number}{self.ending}")
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A file to write: a photograph, or a face cut out of it."""
+
+    place: Path
+    original: Photograph
+    tiles: int
+    enlarge: Callable[[Callable[[], object]], Image.Image]
+
+    def save(self, form: FileFormat) -> tuple[str, ...]:
+        """Enlarge and write it; return notes for the user."""
+        with tqdm(
+            total=self.tiles, desc=self.place.name, unit="tile", leave=False, disable=self.tiles < 2
+        ) as bar:
+            enlarged = self.enlarge(bar.update)
+        return save_enlarged(self.original, enlarged, self.place, form)
+
+
+def _results(
+    job: _Job, original: Photograph, finder: FaceFinder | None, face_files: bool
+) -> Iterator[_Result]:
+    """The files to write for a photograph, in order."""
+    faces = [] if finder is None else finder.find(original.pixels)
+    if finder is not None:
+        tqdm.write(f"{job.path.name}: {_faces_found(len(faces), face_files)}.", file=sys.stderr)
+    enhancer = job.enhancer
+    if not faces or not face_files:
+        tiles = enhancer.count_tiles(original, faces)
+        yield _Result(job.place, original, tiles, partial(enhancer.enlarge, original, faces=faces))
+        return
+    height, width, _ = original.pixels.shape
+    for number, face in enumerate(faces, 1):
+        region = face_region(face, width, height)
+        wide, high = size_for_generator(region, enhancer)
+        yield _Result(
+            job.face_place(number),
+            cut(original, region),
+            len(enhancer.tiles(high, wide)),
+            partial(enhancer.enlarge_region, original, region),
+        )
+
+
+def _faces_found(number: int, face_files: bool) -> str:
+    if number == 0:
+        return "no face found" + ("; the whole photograph is enlarged" if face_files else "")
+    return "1 face found" if number == 1 else f"{number} faces found"
+
+
+def _without_number(path: Path) -> Path:
+    """The path of a photograph's enlargement, given that of one of its faces."""
+    return path.with_name(re.sub(r"-face-\d+(?!.*-face-\d)", "", path.name))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -42,7 +42,8 @@ class Found:
         written: paths of the enlargements, in order.
         failures: folders that could not be read, and photographs that could not be enlarged.
         skipped: other files and folders, counted by kind.
-        already_there: number of photographs whose enlargement exists and is kept.
+        already_there: number of enlargements that exist and are kept.
+        done: number of photographs without a failure.
     """
 
     photographs: list[Source] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Found:
     failures: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     already_there: int = 0
+    done: int = 0
 
 
 def find_photographs(inputs: Sequence[Path], output: Path) -> Found:
@@ -84,17 +86,20 @@ def find_photographs(inputs: Sequence[Path], output: Path) -> Found:
     return found
 
 
-def name_outputs(sources: Sequence[Source], output: Path, ending: str) -> list[Path]:
+def name_outputs(sources: Sequence[Source], output: Path, endings: Sequence[str]) -> list[Path]:
     """The path of each enlargement: ``face.jpg`` becomes ``face<ending>``.
 
     If several would get the same name, ignoring case, they become ``face.jpg<ending>`` and
     ``face.png<ending>``, and, if these are taken, ``face.jpg-2<ending>`` and so on.
     """
-    places = [output / each.folder / f"{each.path.stem}{ending}" for each in sources]
+    places = [
+        output / source.folder / f"{source.path.stem}{ending}"
+        for source, ending in zip(sources, endings, strict=True)
+    ]
     counts = Counter(map(_key, places))
     taken = {place for place, number in counts.items() if number == 1}
     named = []
-    for source, place in zip(sources, places, strict=True):
+    for source, place, ending in zip(sources, places, endings, strict=True):
         if counts[_key(place)] > 1:
             names = _whole_names(source.path.name, ending)
             place = next(free for name in names if _key(free := place.with_name(name)) not in taken)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepdepixelate.photographs import UnreadableImageError
+from deepdepixelate.photographs import AUTO, FormatName, UnreadableImageError
 from deepdepixelate.photographs.reading import is_quarter_turned, opened
 
 _LOW_QUALITY = 85
 """JPEG files below this quality get a warning. Measured on the astronaut of scikit-image: SRResNet
 is 2.6 dB above bicubic interpolation for PNG, 0.6 dB at quality 75, and below it at quality 40."""
 
-_EFFECT = "blocks and noise will be enlarged too; use the original if you have it"
+_EFFECT = "blocks and noise will be enlarged too; the model photo removes them"
 
 _LONG = 15
 """Seconds of work from which the time is announced."""
@@ -39,6 +39,9 @@ _LOSSY_IN_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 _JPEG_2000_HEAD = 1 << 16
 """Bytes at the start of a JPEG 2000 file that are searched for its coding style."""
+
+_BYTES_PER_PIXEL: dict[FormatName, float] = {"png": 1.5, "jpeg": 0.45, "webp": 0.3}
+"""Of enlargements of pictures of Set14 and scikit-image, at the default quality."""
 
 _LUMINANCE = (
     "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 "
@@ -114,34 +117,31 @@ def announcements(
     scale: int,
     device: str,
     seconds_for: Callable[[Sequence[tuple[int, int]]], float],
+    *,
+    model: str,
+    form: FormatName,
+    whole: bool = True,
 ) -> list[str]:
-    """Messages before the work; none for small photographs that are not compressed.
+    """Messages before the work; none for small lossless photographs and a chosen model.
 
     Args:
         headers: of the photographs to enlarge.
         scale: how many times larger the results are.
         device: name of the device, such as CPU.
         seconds_for: estimates the time for photographs of these widths and heights.
+        model: as the user has chosen it; for auto, the generators for the files are announced.
+        form: format of the results.
+        whole: whether whole photographs are enlarged; otherwise, their sizes do not matter.
     """
     messages = []
-    sizes = [(header.width, header.height) for header in headers]
-    if sum(width * height for width, height in sizes) >= _LONG_PIXELS:
-        seconds = seconds_for(sizes)
-        if seconds >= _LONG:
-            time = f"about {_duration(seconds)} on this {device}"
-            messages.append(f"{_counted(headers)}, {_sizes(sizes, scale)}: {time}.")
-    large = [each for each in headers if scale**2 * _megapixels(each) > _VERY_LARGE]
-    if large:
-        largest = max(large, key=_megapixels)
-        size = f"{scale * largest.width}x{scale * largest.height}"
-        one = f"{largest.path.name} becomes {size}"
-        many = f"{len(large)} photographs become very large, up to {size}"
-        megapixels = scale**2 * _megapixels(largest)
-        messages.append(
-            f"{one if len(large) == 1 else many} ({megapixels:.0f} megapixels): many programs "
-            "cannot open such a file. To enlarge only a part, use `deepdepixelate demo`."
-        )
-    low = [each for each in headers if is_low(each.jpeg_quality)]
+    if model == AUTO and headers:
+        messages.append(_choice(headers))
+    if whole:
+        messages += _size_and_time(headers, scale, device, seconds_for)
+        messages += _very_large(headers, scale, form)
+    low = (
+        [] if model in (AUTO, "photo") else [each for each in headers if is_low(each.jpeg_quality)]
+    )
     if len(low) == 1:
         messages.append(f"{low[0].path.name} {compression_note(low[0].jpeg_quality)}.")
     elif low:
@@ -204,6 +204,53 @@ def _table(quality: int) -> NDArray[np.int64]:
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     base = np.array(_LUMINANCE.split(), np.int64)
     return ((base * percent + 50) // 100).clip(1, 255)
+
+
+def _choice(headers: Sequence[Header]) -> str:
+    lossy = sum(header.lossy for header in headers)
+    chosen = []
+    if lossy:
+        chosen.append(f"photo for {_files(lossy)} with lossy compression (such as JPEG)")
+    if lossless := len(headers) - lossy:
+        chosen.append(f"srgan for {_files(lossless)} without (such as PNG)")
+    return f"Generator: {', '.join(chosen)}. --model chooses another."
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _size_and_time(
+    headers: Sequence[Header],
+    scale: int,
+    device: str,
+    seconds_for: Callable[[Sequence[tuple[int, int]]], float],
+) -> list[str]:
+    sizes = [(header.width, header.height) for header in headers]
+    if sum(width * height for width, height in sizes) < _LONG_PIXELS:
+        return []
+    if (seconds := seconds_for(sizes)) < _LONG:
+        return []
+    time = f"about {_duration(seconds)} on this {device}"
+    return [f"{_counted(headers)}, {_sizes(sizes, scale)}: {time}."]
+
+
+def _very_large(headers: Sequence[Header], scale: int, form: FormatName) -> list[str]:
+    large = [each for each in headers if scale**2 * _megapixels(each) > _VERY_LARGE]
+    if not large:
+        return []
+    largest = max(large, key=_megapixels)
+    megapixels = scale**2 * _megapixels(largest)
+    size = (
+        f"{scale * largest.width}x{scale * largest.height} ({megapixels:.0f} megapixels, about "
+        f"{float(f'{megapixels * _BYTES_PER_PIXEL[form]:.1g}'):.0f} MB)"
+    )
+    one = f"{largest.path.name} becomes {size}"
+    many = f"{len(large)} photographs become very large, up to {size}"
+    return [
+        f"{one if len(large) == 1 else many}: many programs cannot open such a file. To enlarge "
+        "only the faces, add --face-files; for any other part, use `deepdepixelate demo`."
+    ]
 
 
 def _megapixels(header: Header) -> float:

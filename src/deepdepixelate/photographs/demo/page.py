@@ -9,7 +9,7 @@ from urllib.parse import quote
 import gradio as gr
 
 from deepdepixelate.models.pretrained import label_of
-from deepdepixelate.photographs import UnreadableImageError
+from deepdepixelate.photographs import AUTO, UnreadableImageError
 from deepdepixelate.photographs.demo.chooser import (
     WHOLE,
     box_within,
@@ -18,8 +18,9 @@ from deepdepixelate.photographs.demo.chooser import (
     shown,
     with_faces,
 )
-from deepdepixelate.photographs.demo.work import AUTO, Cancelled, Job, Work
+from deepdepixelate.photographs.demo.work import Cancelled, Job, Work
 from deepdepixelate.photographs.demo.zooming import PLAIN, Enlargement, Opened, Part, Zoomer
+from deepdepixelate.photographs.faces import INSTALL
 
 _HEADING = """# Zoom and enhance
 Drop a photograph, click a face, and compare it before and after."""
@@ -34,8 +35,7 @@ who it is."""
 
 _CLEANED = "This is a compressed photograph: it was cleaned as well as enlarged."
 
-_INSTALL = """Draw a box around a face. To have faces found:
-<code>pip install "deepdepixelate[identity]"</code>"""
+_INSTALL = f"Draw a box around a face. To have faces found: <code>{INSTALL}</code>"
 
 _NAMES = {
     "pixels": "Original pixels",

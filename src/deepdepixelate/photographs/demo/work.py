@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 from deepdepixelate.photographs.demo.zooming import Opened, Part
 
-AUTO = "auto"
-"""Instead of a generator's name: the one that suits the file."""
-
 
 class Cancelled(Exception):  # noqa: N818 - no error
     """The user has cancelled the work, chosen something else, or closed the page."""
@@ -19,7 +16,7 @@ class Job:
     Attributes:
         opened: the photograph.
         part: to enlarge; None if the user has not chosen one yet.
-        method: the generator, or ``AUTO`` for the one that suits the file.
+        method: the generator, or ``auto`` for the one that suits the file.
         other: what the result is compared with.
         begun: whether the work has begun.
         over: whether it is finished or cancelled.

@@ -10,22 +10,13 @@ from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.pretrained import label_of
 from deepdepixelate.photographs import MEGAPIXELS
-from deepdepixelate.photographs.enhance import Enhancer
-from deepdepixelate.photographs.faces import (
-    Box,
-    FaceFinder,
-    cut,
-    enlarge_face,
-    face_region,
-    put_back,
-)
+from deepdepixelate.photographs.enhancer import Enhancer
+from deepdepixelate.photographs.faces import Box, FaceFinder, cut, face_region
 from deepdepixelate.photographs.photograph import (
     FileFormat,
     Photograph,
@@ -198,10 +189,10 @@ class Zoomer:
         if enhancer is None:
             shrink = min(1.0, _SHOWN / max(size))
             size = max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-            enlarged = Image.fromarray(original.pixels).resize(size, PLAIN[kind])
+            resized = Image.fromarray(original.pixels).resize(size, PLAIN[kind])
+            enlarged = original.finish(resized)
         else:
-            enlarged = Image.fromarray(_enlarged(opened, part, enhancer, progress))
-        enlarged = original.finish(enlarged)
+            enlarged = _enlarged(opened, part, enhancer, progress)
         folder = self._new_folder()
         face = "" if part.face is None else f"face-{part.face}-"
         path = folder / f"{opened.name}-{face}{label_of(kind)}-{scale}x.png"
@@ -224,11 +215,11 @@ class Zoomer:
 
 def _enlarged(
     opened: Opened, part: Part, enhancer: Enhancer, progress: Callable[[int, int], object]
-) -> NDArray[np.uint8]:
-    """Enlarge a part with a generator; the whole picture with each of its faces put back."""
-    photograph, box = opened.photograph, part.box
-    faces = range(len(opened.faces)) if part == opened.whole else ()
-    steps, done = len(enhancer.tiles(box.height, box.width)) + len(faces), count()
+) -> Image.Image:
+    """Enlarge a part with a generator; in the whole picture, small faces separately."""
+    original = cut(opened.photograph, part.box)
+    faces = opened.faces if part == opened.whole else []
+    steps, done = enhancer.count_tiles(original, faces), count()
 
     def step() -> None:
         finished = next(done)
@@ -236,10 +227,5 @@ def _enlarged(
 
     step()
     if part.face is not None:
-        return enlarge_face(photograph, box, enhancer, step)
-    enlarged = enhancer(cut(photograph, box).pixels, step)
-    for face in faces:
-        region = opened.face(face).box
-        put_back(enlarged, enlarge_face(photograph, region, enhancer), region, enhancer.scale)
-        step()
-    return enlarged
+        return enhancer.enlarge_region(opened.photograph, part.box, step)
+    return enhancer.enlarge(original, step, faces=faces)
