@@ -31,6 +31,9 @@ PLAIN = {"pixels": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC
 _FORM = FileFormat("png", metadata=False)
 """Format of the results, without metadata: it could reveal where the photograph was taken."""
 
+AT_ONCE = 250_000
+"""Pixels up to which a part is enlarged without a click, if there is nothing else to choose."""
+
 _SHOWN = 2048
 """Greatest longer side of a result on the page, in pixels; the file has all of them."""
 
@@ -52,6 +55,11 @@ class Part:
 
     box: Box
     face: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.box.width * self.box.height
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,12 @@ class Opened:
     def face(self, index: int) -> Part:
         """One of the faces."""
         return Part(face_region(self.faces[index], *self.size), index + 1)
+
+    @property
+    def at_once(self) -> Part | None:
+        """What is enlarged without a click, if small: the only face, or a picture without any."""
+        part = self.face(0) if self.faces else self.whole
+        return None if len(self.faces) > 1 or part.pixels > AT_ONCE else part
 
 
 class Zoomer:
