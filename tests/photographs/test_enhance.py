@@ -183,6 +183,22 @@ def test_results_that_are_not_finite_are_failures(photographs: Path, tmp_path: P
     assert "NaN" in outcome.failures[0].reason
 
 
+def test_what_is_too_large_for_the_format_fails_before_the_work(
+    photographs: Path, tmp_path: Path, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (5000, 4)).save(photographs / "a.png")
+    real = Enhancer.enlarge
+
+    def enlarge(self: Enhancer, original: Photograph, *others: Any, **settings: Any) -> Image.Image:
+        assert original.pixels.shape[1] < 5000
+        return real(self, original, *others, **settings)
+
+    monkeypatch.setattr(Enhancer, "enlarge", enlarge)
+    outcome = enhance([photographs], tmp_path / "out", enhancer, form=FileFormat("webp"))
+    assert [path.name for path in outcome.written] == ["b-tiny-4x.webp"]
+    assert "20000x16 pixels cannot be written as webp" in outcome.failures[0].reason
+
+
 def test_two_of_one_name_are_both_done(
     photographs: Path, tmp_path: Path, enhancer: Enhancer
 ) -> None:

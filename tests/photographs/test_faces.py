@@ -1,11 +1,12 @@
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.photographs.faces import (
@@ -16,7 +17,7 @@ from deepdepixelate.photographs.faces import (
     face_region,
     put_back,
 )
-from deepdepixelate.photographs.photograph import Photograph
+from deepdepixelate.photographs.photograph import Photograph, read_photograph
 
 ASTRONAUT = Box(173, 80, 93, 93)
 """The face that the detector finds in scikit-image's picture."""
@@ -76,6 +77,30 @@ def test_faces_of_all_sizes_are_found_once_and_row_by_row(finder: FaceFinder) ->
     assert len(boxes) == len(places)
     for box, centre, width in zip(boxes, centres, places, strict=True):
         assert is_near(box, centre, width)
+
+
+def test_a_crowd_is_found(finder: FaceFinder) -> None:
+    one = face(20)
+    crowd = Image.new("RGB", (12 * one.width, 10 * one.height))
+    for place in range(120):
+        crowd.paste(one, (place % 12 * one.width, place // 12 * one.height))
+    boxes = finder.find(np.asarray(crowd))
+    assert len(boxes) == 120
+    assert [box.left // one.width for box in boxes[:12]] == list(range(12))
+
+
+@pytest.mark.parametrize("turn", [90, 180])
+def test_a_turned_face_is_found_if_the_file_says_how_it_is_turned(
+    finder: FaceFinder, tmp_path: Path, turn: int
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = {90: 6, 180: 3}[turn]
+    turned = face(40).convert("L").rotate(turn, expand=True)
+    assert finder.find(np.asarray(turned.convert("RGB"))) == []
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    photograph = read_photograph(tmp_path / "turned.jpg", max_pixels=10**6)
+    (box,) = finder.find(photograph.pixels)
+    assert is_near(box, (photograph.pixels.shape[1] / 2, 0.6 * photograph.pixels.shape[0]), 40)
 
 
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "coins"])

@@ -245,11 +245,14 @@ class _Result:
 
     place: Path
     original: Photograph
+    scale: int
     tiles: int
     enlarge: Callable[[Callable[[], object]], Image.Image]
 
     def save(self, form: FileFormat) -> tuple[str, ...]:
         """Enlarge and write it; return notes for the user."""
+        height, width, _ = self.original.pixels.shape
+        form.check_size(self.scale * width, self.scale * height)
         with tqdm(
             total=self.tiles, desc=self.place.name, unit="tile", leave=False, disable=self.tiles < 2
         ) as bar:
@@ -267,7 +270,8 @@ def _results(
     enhancer = job.enhancer
     if not faces or not face_files:
         tiles = enhancer.count_tiles(original, faces)
-        yield _Result(job.place, original, tiles, partial(enhancer.enlarge, original, faces=faces))
+        enlarge = partial(enhancer.enlarge, original, faces=faces)
+        yield _Result(job.place, original, enhancer.scale, tiles, enlarge)
         return
     height, width, _ = original.pixels.shape
     for number, face in enumerate(faces, 1):
@@ -276,6 +280,7 @@ def _results(
         yield _Result(
             job.face_place(number),
             cut(original, region),
+            enhancer.scale,
             len(enhancer.tiles(high, wide)),
             partial(enhancer.enlarge_region, original, region),
         )

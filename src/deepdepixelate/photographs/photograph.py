@@ -23,6 +23,9 @@ _MAIN_IMAGE_FIRST = frozenset({"MPO", "PSD", "HEIF"})
 
 _SUFFIXES: dict[FormatName, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
+_LARGEST_SIDES: dict[FormatName, int] = {"jpeg": 65_500, "webp": 16_383}
+"""Limits of Pillow's encoders, in pixels."""
+
 _Tags = dict[int, Any]
 
 _KEPT_TAGS = (
@@ -114,6 +117,19 @@ class FileFormat:
     def suffix(self) -> str:
         """Suffix of the files."""
         return _SUFFIXES[self.name]
+
+    def check_size(self, width: int, height: int) -> None:
+        """Check that an image of this size can be written.
+
+        Raises:
+            UserError: it is too large for the format.
+        """
+        limit = _LARGEST_SIDES.get(self.name)
+        if limit is not None and max(width, height) > limit:
+            raise UserError(
+                f"its enlargement of {width}x{height} pixels cannot be written as {self.name}, "
+                f"which has at most {limit} per side: choose another format."
+            )
 
 
 def read_photograph(source: Path | IO[bytes], *, max_pixels: int) -> Photograph:
