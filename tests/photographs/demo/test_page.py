@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +259,23 @@ def test_one_face_is_enlarged_at_once(demo: DemoPage) -> None:
     expect(demo.faces).to_have_attribute("aria-pressed", "true")
     expect(demo.pictures).to_have_count(2)
     assert demo.download().name == "portrait-face-1-srgan-4x.png"
+
+
+def test_drop_a_photograph(demo: DemoPage, group: Path) -> None:
+    content = b64encode(group.read_bytes()).decode()
+    dropped = demo.page.evaluate_handle(
+        """content => {
+            const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        content,
+    )
+    target = demo.page.get_by_label("Click to upload or drop files")
+    target.dispatch_event("drop", {"dataTransfer": dropped})
+    expect(demo.about).to_contain_text("dropped: 360x108 pixels. 3 faces were found")
+    expect(target).to_be_visible()  # for the next photograph
 
 
 def test_the_whole_picture(demo: DemoPage, tmp_path: Path) -> None:

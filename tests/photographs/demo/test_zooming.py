@@ -96,6 +96,23 @@ def test_faces_are_enlarged_with_their_margin_and_put_back_into_the_whole(
     np.testing.assert_array_equal(pixels[:, :first], plain[:, :first])
 
 
+def test_the_only_face_or_a_picture_without_faces_is_enlarged_at_once_unless_it_is_large(
+    zoomer: Zoomer, tmp_path: Path
+) -> None:
+    opened = zoomer.open(photograph(tmp_path / "small.png"))
+    assert opened.at_once == opened.whole
+    opened.faces = [Box(10, 10, 12, 12)]
+    assert opened.at_once == opened.face(0)
+    opened.faces.append(Box(40, 10, 12, 12))
+    assert opened.at_once is None
+    large = zoomer.open(photograph(tmp_path / "large.png", size=(900, 900)))
+    assert large.at_once is None
+    large.faces = [Box(250, 250, 400, 400)]
+    assert large.at_once is None
+    large.faces = [Box(250, 250, 40, 40)]
+    assert large.at_once == large.face(0)
+
+
 def test_without_dlib_there_are_no_faces(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str
 ) -> None:
