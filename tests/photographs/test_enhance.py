@@ -14,11 +14,11 @@ from PIL import Image
 from tiny_model import tiny_weights
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.photographs.enhance import conclude, enhance_files
 from deepdepixelate.photographs.enhance import enhance as enhance_all
+from deepdepixelate.photographs.enhance import enhance_files
 from deepdepixelate.photographs.enhancer import Enhancer
 from deepdepixelate.photographs.faces import Box
-from deepdepixelate.photographs.finding import Found, find_photographs
+from deepdepixelate.photographs.finding import Found, conclude, find_photographs
 from deepdepixelate.photographs.photograph import FileFormat, Photograph, read_photograph
 
 PNG = FileFormat()
@@ -410,6 +410,11 @@ def test_faces_are_put_back_into_the_whole_photograph(
     assert changed[..., 3].sum() == 0
     assert changed[60:100, 60:100].any()
     assert not changed[:, 140:200].any()  # between the faces
+
+
+def test_only_the_generator_for_photographs_gets_blurred_faces() -> None:
+    assert Enhancer("photo", device="cpu").for_photographs
+    assert not Enhancer("srgan", device="cpu").for_photographs
 
 
 def test_the_tiles_of_all_faces_are_counted(

@@ -22,7 +22,7 @@ from deepdepixelate.photographs.faces import FaceFinder, cut, face_region, size_
 from deepdepixelate.photographs.finding import (
     Failure,
     Found,
-    counted,
+    conclude,
     find_photographs,
     name_outputs,
 )
@@ -62,8 +62,8 @@ def enhance(
         output: folder for the enlargements, created if missing.
         model: auto, or a generator from the package, or a file of a generator's weights; auto is
             photo for files with lossy compression, and srgan for others.
-        faces: put_back enlarges each face separately and puts it back, files writes each face to a
-            file instead of the whole photograph, and ignore enlarges the whole photograph only.
+        faces: put_back enlarges small faces separately and puts them back, see ``enlarge_face``;
+            files writes each face to a file, instead of the whole photograph; ignore does neither.
         format: see ``FileFormat``.
         quality: see ``FileFormat``.
         strip_metadata: do not write EXIF and resolution.
@@ -197,25 +197,6 @@ def enhance_files(
                 found.failures.append(Failure(job.path, _NO_MEMORY))
             else:
                 found.done += 1
-
-
-def conclude(found: Found) -> str:
-    """The closing message: what was skipped; empty if nothing was.
-
-    Raises:
-        UserError: something failed; the message lists all failures, and what was skipped.
-    """
-    skipped = []
-    if found.already_there:
-        skipped.append(f"{found.already_there} already there, skipped (--overwrite replaces them).")
-    if found.skipped:
-        skipped.append(f"Skipped in folders: {counted(found.skipped)}.")
-    if not found.failures:
-        return "\n".join(skipped)
-    lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
-    total = found.done + len(lines)
-    summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, *skipped]
-    raise UserError("\n".join(summary))
 
 
 def printable(path: Path) -> str:

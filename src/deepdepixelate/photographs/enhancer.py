@@ -3,11 +3,11 @@
 import timeit
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from deepdepixelate.models import TILE
 from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.pretrained import NAMES, find_generator
 from deepdepixelate.models.weights import Weights
@@ -34,9 +34,20 @@ class Enhancer(Enlarger):
             (``degrade.kind=realistic``), as the packaged ``photo``.
     """
 
-    def __init__(self, model: Weights | str = NAMES[0], **settings: Any) -> None:
+    def __init__(
+        self,
+        model: Weights | str = NAMES[0],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = TILE,
+        self_ensemble: bool = False,
+    ) -> None:
+        """Build the generator; see ``Enlarger``."""
         weights = find_generator(model) if isinstance(model, str) else model
-        super().__init__(weights, **settings)
+        super().__init__(
+            weights, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
+        )
         self.for_photographs = weights.provenance.get("degrade.kind") == "realistic"
 
     def enlarge(

@@ -1,4 +1,4 @@
-"""Finding photographs in files and folders, and naming their enlargements."""
+"""Finding photographs in files and folders, naming their enlargements, and summing up."""
 
 import os
 import unicodedata
@@ -111,6 +111,25 @@ def name_outputs(sources: Sequence[Source], output: Path, endings: Sequence[str]
 def counted(skipped: Counter[str]) -> str:
     """Counts as text: ``3 .txt, 1 hidden``."""
     return ", ".join(f"{number} {kind}" for kind, number in sorted(skipped.items()))
+
+
+def conclude(found: Found) -> str:
+    """The closing message: what was skipped; empty if nothing was.
+
+    Raises:
+        UserError: something failed; the message lists all failures, and what was skipped.
+    """
+    skipped = []
+    if found.already_there:
+        skipped.append(f"{found.already_there} already there, skipped (--overwrite replaces them).")
+    if found.skipped:
+        skipped.append(f"Skipped in folders: {counted(found.skipped)}.")
+    if not found.failures:
+        return "\n".join(skipped)
+    lines = [f"  - {failure.path}: {failure.reason}" for failure in found.failures]
+    total = found.done + len(lines)
+    summary = [f"{len(lines)} of {total} photographs could not be enlarged:", *lines, *skipped]
+    raise UserError("\n".join(summary))
 
 
 def _walk(top: Path, output: str, found: Found) -> None:
