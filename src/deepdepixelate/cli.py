@@ -228,7 +228,7 @@ def export(output: Path, model: str, overwrite: bool) -> None:
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: a free port from 7860 on.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
-@_max_megapixels(ZOOM_MEGAPIXELS, "Size limit of the selected box.")
+@_max_megapixels(ZOOM_MEGAPIXELS, "Size limit of what is enlarged.")
 @tile_option
 @device_option
 def demo(
@@ -240,7 +240,7 @@ def demo(
     tile: int,
     device: str,
 ) -> None:
-    """Serve a web page to zoom into photographs and enhance them, until Ctrl-C.
+    """Serve a web page that finds the faces of a photograph and enlarges them, until Ctrl-C.
 
     Works offline. Only this computer can open the page, unless --host is changed.
     """

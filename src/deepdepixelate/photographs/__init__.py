@@ -14,7 +14,7 @@ AUTO = "auto"
 MEGAPIXELS = 24.0
 """Default limit: larger photographs are refused."""
 
-ZOOM_MEGAPIXELS = 1.0
+ZOOM_MEGAPIXELS = 4.0
 """Default size limit of the part that the page enlarges."""
 
 QUALITY = 95

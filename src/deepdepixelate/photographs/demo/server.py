@@ -57,7 +57,7 @@ def serving(
         for name in ("no_proxy", "NO_PROXY"):  # Gradio checks that it answers
             others = os.environ.get(name)
             os.environ[name] = f"{others},{host}" if others else host
-        page = build_page(zoomer, _write_samples(folder / "samples"), models)
+        page = build_page(zoomer, _write_samples(folder / "samples"))
         try:
             _, address, _ = page.launch(
                 server_name=host,
