@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,3 +162,15 @@ def test_an_image_too_large_for_the_format_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         save_enlarged(original, wide, tmp_path / "a.jpg", FileFormat("jpeg"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    original = photograph(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(UserError, match=r"No space left on device; free disk space, and run the"):
+        save_enlarged(original, Image.new("RGB", (4, 4)), tmp_path / "b.png", FileFormat())

@@ -192,7 +192,7 @@ def enhance_files(
             except (UnreadableImageError, UserError) as error:
                 found.failures.append(Failure(job.path, str(error).removesuffix(".")))
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 found.failures.append(Failure(job.path, _NO_MEMORY))
             else:
@@ -278,7 +278,8 @@ def _without_number(path: Path) -> Path:
     return path.with_name(re.sub(r"-face-\d+(?!.*-face-\d)", "", path.name))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception means that the memory, of any device, is too small."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     message = str(error)  # PyTorch has no type for this on a CPU
@@ -296,7 +297,8 @@ def _check_writable(folder: Path) -> None:
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
         raise UserError(
-            f"the output folder {folder} cannot be created ({error.strerror or error})."
+            f"the output folder {folder} cannot be created ({error.strerror or error}): "
+            "choose another."
         ) from error
     if not writable:
-        raise UserError(f"the output folder {folder} cannot be written to.")
+        raise UserError(f"the output folder {folder} cannot be written to: choose another.")

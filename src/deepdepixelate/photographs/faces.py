@@ -1,6 +1,6 @@
 """Finding faces in a photograph, and enlarging them one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -105,7 +105,7 @@ class FaceFinder:
             )
             for face in found
         ]
-        return _in_rows(boxes)
+        return _in_rows(_one_per_face(boxes))
 
 
 def face_region(box: Box, width: int, height: int) -> Box:
@@ -228,6 +228,19 @@ def _clipped(left: float, top: float, right: float, bottom: float, width: int, h
     x, y = (min(max(round(start), 0), end - 1) for start, end in ((left, width), (top, height)))
     x_end, y_end = max(min(round(right), width), x + 1), max(min(round(bottom), height), y + 1)
     return Box(x, y, x_end - x, y_end - y)
+
+
+def _one_per_face(boxes: Sequence[Box]) -> list[Box]:
+    """Leave out each box whose centre is in an earlier one; the detector's best come first."""
+    kept: list[Box] = []
+    for box in boxes:
+        x, y = box.left + box.width / 2, box.top + box.height / 2
+        if not any(
+            other.left <= x < other.left + other.width and other.top <= y < other.top + other.height
+            for other in kept
+        ):
+            kept.append(box)
+    return kept
 
 
 def _in_rows(boxes: list[Box]) -> list[Box]:

@@ -1,5 +1,6 @@
 """A user's photograph: reading it, and writing its enlargement with all that should be kept."""
 
+import errno
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -193,7 +194,9 @@ def save_enlarged(
         with atomic_write(path) as file:
             enlarged.save(file, form.name.upper(), icc_profile=icc_profile, **settings)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "; free disk space, and run the same again" if full else ""
+        raise UserError(f"{path} cannot be written: {error.strerror or error}{remedy}.") from error
     except ValueError as error:  # from an encoder
         raise UserError(
             f"{path} cannot be written as {form.name} ({str(error).rstrip('.')}): choose another "

@@ -189,7 +189,8 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
     width, height = image.size
     if limit is not None and width * height > limit:
         raise UnreadableImageError(
-            f"{width}x{height} pixels: more than {limit / 1e6:g} megapixels, which is the limit"
+            f"{width}x{height} pixels: more than {limit / 1e6:g} megapixels, which is the limit: "
+            "shrink or crop it first"
         )
 
 

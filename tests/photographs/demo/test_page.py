@@ -9,7 +9,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,10 @@ from kedro_project import run
 from local_server import wait_until_it_answers
 from PIL import ExifTags, Image
 from playwright.sync_api import Browser, Locator, expect
+from tiny_model import tiny_weights
 from watched_page import WatchedPage
+
+from deepdepixelate.models.weights import save_weights
 
 pytestmark = pytest.mark.slow
 
@@ -400,6 +403,10 @@ def test_a_large_picture_is_not_enlarged_without_a_click(demo: DemoPage, tmp_pat
     demo.drag(demo.find("#chooser .stage"), (0.05, 0.05), (0.95, 0.95))
     expect(demo.find(".toast-body")).to_contain_text("This part is large already: 0.4 megapixels.")
 
+    group_photograph([700], columns=1).save(tmp_path / "portrait.png")
+    demo.upload(tmp_path / "portrait.png")
+    expect(demo.about).to_contain_text("One face was found. It is too large to enlarge here.")
+
 
 def test_more_ways(demo: DemoPage) -> None:
     demo.find("#samples button").first.click()
@@ -411,7 +418,7 @@ def test_more_ways(demo: DemoPage) -> None:
     expect(captions).to_have_text(["SRResNet", "After: details are invented"])
     compare.get_by_text("Bicubic").click()
     method.get_by_text("SRResNet").click()
-    expect(captions).to_have_text(["Bicubic", "SRResNet: details are invented"])
+    expect(captions).to_have_text(["Plain enlargement (bicubic)", "SRResNet: details are invented"])
     expect(demo.note).to_contain_text(re.compile(r"became \d+x\d+ with SRResNet\."))
     assert demo.download().name == "face-face-1-srresnet-4x.png"
 
@@ -419,7 +426,7 @@ def test_more_ways(demo: DemoPage) -> None:
 def test_a_compressed_photograph_is_cleaned(demo: DemoPage, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), "navy").save(tmp_path / "holiday.jpg", quality=40)
     demo.upload(tmp_path / "holiday.jpg")
-    expect(demo.note).to_contain_text("it was cleaned as well as enlarged")
+    expect(demo.note).to_contain_text("Blocks and noise were removed, too.")
     assert demo.download().name == "holiday-photo-4x.png"
 
 
@@ -487,11 +494,30 @@ def test_without_dlib_and_ctrl_c_during_the_work(
     demo.open()
     demo.upload(photograph)
     expect(demo.about).to_contain_text(
-        'To have faces found: pip install "deepdepixelate[identity]"'
+        'To find faces automatically: pip install "deepdepixelate[identity]"'
     )
     expect(demo.note).to_contain_text("100x80 pixels became 400x320.")
     demo.upload(large)
     demo.wait_until_working()
+    stop(server)
+    demo.page.close()
+
+
+def test_a_generator_that_fails_gives_a_warning(
+    browser: Browser, tmp_path: Path, photograph: Path
+) -> None:
+    tiny = tiny_weights()
+    huge = {name: 1e20 * tensor for name, tensor in tiny.tensors.items()}
+    save_weights(tmp_path / "broken.safetensors", replace(tiny, tensors=huge))
+    server = serve(tmp_path, "--model", str(tmp_path / "broken.safetensors"))
+    demo = DemoPage(server.address, browser.new_page())
+    demo.open()
+    demo.upload(photograph)
+    expect(demo.find(".toast-body")).to_contain_text(
+        "Enlarging failed: the generator gives NaN or infinite values"
+    )
+    expect(demo.find("#download")).to_be_disabled()
+    expect(demo.cancel).to_be_disabled()
     stop(server)
     demo.page.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from deepdepixelate.errors import failure_message
 from deepdepixelate.photographs import AUTO, UnreadableImageError
 from deepdepixelate.photographs.demo import views
 from deepdepixelate.photographs.demo.chooser import (
@@ -19,12 +20,13 @@ from deepdepixelate.photographs.demo.chooser import (
 )
 from deepdepixelate.photographs.demo.work import Cancelled, Job, Work
 from deepdepixelate.photographs.demo.zooming import PLAIN, Opened, Part, Zoomer
+from deepdepixelate.photographs.enhance import is_out_of_memory
 
 _HEADING = """# Zoom and enhance
 Drop a photograph, click a face, and compare it before and after."""
 
-_ABOUT = """The networks were trained on CelebA's faces, for non-commercial research. Photographs
-stay on the computer that runs this page, and are deleted when the program ends."""
+_ABOUT = """Neural networks that learned from celebrities' faces (CelebA), for non-commercial
+research. Photographs stay on the computer that runs this page, and are deleted when it ends."""
 
 _SHOW = """() => document.querySelector('%s')
     ?.scrollIntoView({block: window.innerWidth > 900 ? 'nearest' : 'start'})"""
@@ -82,10 +84,12 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path]) -> gr.Blocks:
                         elem_id="download",
                     )
                     cancel = gr.Button("Cancel", min_width=100, interactive=False, elem_id="cancel")
-                with gr.Accordion("More ways", open=False, elem_id="more-ways"):
+                with gr.Accordion(
+                    "Other ways to enlarge and compare", open=False, elem_id="more-ways"
+                ):
                     method = gr.Radio(
                         [
-                            ("As the file needs", AUTO),
+                            ("Automatic", AUTO),
                             *((views.advice(each), each) for each in models),
                         ],
                         value=AUTO,
@@ -171,6 +175,11 @@ def build_page(zoomer: Zoomer, samples: Sequence[Path]) -> gr.Blocks:
                 if work.latest(request.session_hash) is job:
                     return views.no_result("Cancelled.")
                 return [gr.skip()] * 3
+            except Exception as error:
+                if (problem := _problem(error)) is None:
+                    raise
+                gr.Warning(escape(f"Enlarging failed: {problem}"), duration=None)
+                return views.no_result()
             finally:
                 job.over = True
 
@@ -246,6 +255,13 @@ def _opened(zoomer: Zoomer, path: Path) -> Opened | None:
         return None
 
 
+def _problem(error: Exception) -> str | None:
+    """What a user can do something about; None for a bug."""
+    if is_out_of_memory(error):
+        return "there is not enough memory. Choose a smaller part."
+    return failure_message(error)
+
+
 def _chosen(opened: Opened | None, data: Any, max_pixels: int) -> tuple[Opened, Part]:
     """What an event of the chooser means."""
     if opened is None:
@@ -263,7 +279,7 @@ def _chosen(opened: Opened | None, data: Any, max_pixels: int) -> tuple[Opened, 
     if part.pixels > max_pixels:
         raise gr.Error(
             f"This part is large already: {part.pixels / 1e6:.1f} megapixels. Draw a box of up "
-            f"to {max_pixels / 1e6:g}.",
+            f"to {max_pixels / 1e6:g} megapixels.",
             print_exception=False,
         )
     return opened, part

@@ -13,18 +13,18 @@ from deepdepixelate.photographs.demo.work import Job
 from deepdepixelate.photographs.demo.zooming import AT_ONCE, Enlargement, Opened, Zoomer
 from deepdepixelate.photographs.faces import INSTALL
 
-HINT = '<p class="hint">The enlarged face appears here, beside the original.</p>'
+HINT = '<p class="hint">The enlarged face appears here, with the original.</p>'
 
-_INVENTED = """Skin, eyes, teeth and hair are the network's guess: a plausible face, not evidence of
-who it is."""
+_INVENTED = """Fine details are guessed, such as skin, eyes, teeth and hair: an enlarged face is
+plausible, but not evidence of who it is."""
 
-_CLEANED = "This is a compressed photograph: it was cleaned as well as enlarged."
+_CLEANED = "The file is compressed, as JPEG files are. Blocks and noise were removed, too."
 
-_INSTALL = f"Draw a box around a face. To have faces found: <code>{INSTALL}</code>"
+_INSTALL = f"Draw a box around a face. To find faces automatically: <code>{INSTALL}</code>"
 
 _NAMES = {
     "pixels": "Original pixels",
-    "bicubic": "Bicubic",
+    "bicubic": "Plain enlargement (bicubic)",
     "srresnet": "SRResNet",
     "srgan": "SRGAN",
     "photo": "Photo",
@@ -59,8 +59,7 @@ def about(opened: Opened, zoomer: Zoomer, *, searched: bool) -> str:
     elif len(opened.faces) > 1:
         lines.append(f"<strong>{len(opened.faces)} faces were found: click one.</strong>")
     elif opened.faces:
-        large = opened.at_once is None
-        lines.append(f"One face was found{', large already: click it' if large else ''}.")
+        lines.append(_one_face(opened, zoomer.max_pixels))
     else:
         lines.append("No face was found. To enlarge a part, draw a box.")
     if opened.whole.pixels > zoomer.max_pixels:
@@ -70,6 +69,14 @@ def about(opened: Opened, zoomer: Zoomer, *, searched: bool) -> str:
         scale = zoomer.scale(opened.model)
         lines.append(f"The whole picture would become {scale * width}x{scale * height} pixels.")
     return " ".join(lines)
+
+
+def _one_face(opened: Opened, max_pixels: int) -> str:
+    if opened.at_once is not None:
+        return "One face was found."
+    if opened.face(0).pixels <= max_pixels:
+        return "One face was found. It is large already: click it to enlarge it still."
+    return "One face was found. It is too large to enlarge here. To enlarge a part, draw a box."
 
 
 def result(zoomer: Zoomer, job: Job, on_step: Callable[[int, int], None]) -> list[Any]:
