@@ -234,8 +234,10 @@ def test_the_keyboard_alone(demo: DemoPage, group: Path) -> None:
     demo.page.keyboard.press("Enter")
     expect(demo.pictures).to_have_count(2)
     expect(second).to_be_focused()
+    of_second = demo.pictures.nth(1).get_attribute("src") or ""
     demo.page.keyboard.press("Tab")
     demo.page.keyboard.press("Space")
+    expect(demo.pictures.nth(1)).not_to_have_attribute("src", of_second)
     expect(demo.faces.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(demo.faces.nth(1)).to_have_attribute("aria-pressed", "false")
     assert demo.download().name == "group-face-3-srgan-4x.png"
