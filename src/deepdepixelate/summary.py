@@ -161,7 +161,7 @@ def _degraded_table(sets: Mapping[str, Any]) -> Any:
     """The means of the degraded sets: per metric one row per set, and one column per model."""
     from rich.table import Table
 
-    from deepdepixelate.evaluation.formatting import COMPACT, METRICS, measured
+    from deepdepixelate.evaluation.formatting import METRICS, compact_metrics
 
     images = max(of_set["images"] for of_set in sets.values())
     models = {name: of_set["models"] for name, of_set in sets.items()}
@@ -172,9 +172,7 @@ def _degraded_table(sets: Mapping[str, Any]) -> Any:
     )
     for model in next(iter(models.values())):
         table.add_column(model, justify="right")
-    for metric in COMPACT:
-        if not any(metric in measured(each) for each in models.values()):
-            continue
+    for metric in compact_metrics(sets):
         table.add_section()
         table.add_row(METRICS[metric].column, style="bold")
         for name, each in models.items():

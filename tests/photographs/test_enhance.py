@@ -383,7 +383,7 @@ def test_a_name_that_a_face_has_taken_is_a_failure(
     (photographs / "a.png").rename(taken)
     outcome = enhance([group, taken], tmp_path / "out", enhancer, finder=TWO, face_files=True)
     assert len(outcome.written) == 2
-    assert outcome.failures[0].reason.endswith("is a face of another photograph")
+    assert outcome.failures[0].reason.endswith("is already a face of another photograph")
 
 
 def test_one_bad_photograph_of_many_with_faces_is_counted_once(

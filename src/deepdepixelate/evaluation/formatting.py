@@ -102,14 +102,19 @@ def set_title(name: str) -> str:
     return _SET_TITLES.get(name.lower(), name)
 
 
-COMPACT = ("st_lpips", "identity_distance", "psnr_y")
-"""Metrics in the table of the degraded sets."""
+_COMPACT = ("st_lpips", "identity_distance", "psnr_y")
+
+
+def compact_metrics(sets: Mapping[str, Any]) -> list[str]:
+    """The metrics in the table of the degraded sets: those that at least one set has a mean of."""
+    found = {metric for of_set in sets.values() for metric in measured(of_set["models"])}
+    return [metric for metric in _COMPACT if metric in found]
 
 
 def split_sets(evaluation: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The sets of ``evaluation.json`` that have tables of their own, and the degraded sets.
 
-    The degraded sets share a table: the metrics of ``COMPACT``, one row per set.
+    The degraded sets share a table with one row per set; see ``compact_metrics``.
     """
     degraded = evaluation["protocol"].get("degraded_sets", {})
     sets = evaluation["sets"]

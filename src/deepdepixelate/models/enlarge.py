@@ -32,6 +32,8 @@ class Enlarger:
     Attributes:
         scale: how many times larger the result is.
         compute: device and precision.
+        for_photographs: whether the generator was trained on blurred, noisy and compressed images
+            (``degrade.kind=realistic``), as the packaged ``photo``.
     """
 
     def __init__(
@@ -46,8 +48,8 @@ class Enlarger:
         """Build the generator and fold it.
 
         Args:
-            model: srgan or srresnet, from the package; the path of a .safetensors file; or the
-                weights of a generator.
+            model: srgan, srresnet or photo, from the package; the path of a .safetensors file; or
+                the weights of a generator.
             device: auto, cpu, cuda, cuda:1, mps.
             precision: bf16, fp32, or auto: bf16 if the hardware supports it.
             tile: side of the tiles in LR pixels; memory grows with its square. None to enlarge
@@ -62,6 +64,7 @@ class Enlarger:
         generator = build_generator(weights)
         self.scale = generator.architecture.scale
         self.compute = choose_compute(device, precision)
+        self.for_photographs = weights.provenance.get("degrade.kind") == "realistic"
         network = FoldedGenerator(generator, bf16=self.compute.bf16)
         self._network = network.to(self.compute.device)
         self._tile = tile

@@ -126,10 +126,7 @@ def load_face_descriptor(box: tuple[int, int, int]) -> FaceDescriptor:
 
 
 def _fill(network: FaceDescriptor, stored: Iterator[Tensor]) -> None:
-    for (
-        name,
-        module,
-    ) in network.named_modules():  # in the order of the file, from the input to the output
+    for name, module in network.named_modules():  # as in the file, from input to output
         if isinstance(module, nn.Conv2d):
             values = next(stored)
             size = module.weight.numel()

@@ -32,7 +32,7 @@ from deepdepixelate.photographs.photograph import (
     read_photograph,
     save_enlarged,
 )
-from deepdepixelate.photographs.planning import announcements, generator_for, read_headers
+from deepdepixelate.photographs.planning import Header, announcements, generator_for, read_header
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ def enhance(
             name, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
         )
 
-    def choose(path: Path) -> tuple[str, Enhancer]:
-        name = generator_for(path) if model == AUTO else model
+    def choose(header: Header | None) -> tuple[str, Enhancer]:
+        name = generator_for(header) if model == AUTO else model
         return label_of(name), load(name)
 
     enhance_files(
@@ -113,7 +113,7 @@ def enhance(
 def enhance_files(
     found: Found,
     output: Path,
-    choose: Callable[[Path], tuple[str, Enhancer]],
+    choose: Callable[[Header | None], tuple[str, Enhancer]],
     *,
     model: str,
     form: FileFormat,
@@ -131,7 +131,8 @@ def enhance_files(
     Args:
         found: the photographs.
         output: folder for the enlargements.
-        choose: gives the label and the enhancer for the file of a photograph.
+        choose: gives the label and the enhancer for the header of a photograph, which is None if
+            it cannot be read.
         model: what the user has chosen, for the messages.
         form: of the enlargements.
         max_pixels: larger photographs are refused.
@@ -142,14 +143,15 @@ def enhance_files(
     Raises:
         UserError: the output folder cannot be written to, or see ``choose``.
     """
-    chosen = [choose(source.path) for source in found.photographs]
+    headers = [read_header(source.path) for source in found.photographs]
+    chosen = [choose(header) for header in headers]
     _check_writable(output)
     endings = [f"-{label}-{enhancer.scale}x{form.suffix}" for label, enhancer in chosen]
     places = name_outputs(found.photographs, output, endings)
     enlargements = set(map(os.path.realpath, places))
-    jobs = []
-    for source, place, ending, (_, enhancer) in zip(
-        found.photographs, places, endings, chosen, strict=True
+    jobs, planned = [], []
+    for source, header, place, ending, (_, enhancer) in zip(
+        found.photographs, headers, places, endings, chosen, strict=True
     ):
         made_from = {source.path, _without_number(source.path)}
         if not enlargements.isdisjoint(map(os.path.realpath, made_from)):
@@ -158,12 +160,13 @@ def enhance_files(
             found.already_there += 1
         else:
             jobs.append(_Job(source.path, place, ending, enhancer))
+            if header is not None and header.width * header.height <= max_pixels:
+                planned.append(header)
     if not jobs:
         return
-    headers = read_headers((job.path for job in jobs), max_pixels)
     any_enhancer = jobs[0].enhancer
     for message in announcements(
-        headers,
+        planned,
         any_enhancer.scale,
         "CPU" if any_enhancer.compute.device.type == "cpu" else "GPU",
         any_enhancer.seconds_for,
@@ -181,7 +184,7 @@ def enhance_files(
                 _warn(job.path, original.notes)
                 for result in _results(job, original, finder, face_files):
                     if result.place in written:
-                        raise UserError(f"{result.place} is a face of another photograph.")
+                        raise UserError(f"{result.place} is already a face of another photograph.")
                     if not overwrite and os.path.lexists(result.place):
                         found.already_there += 1
                         continue

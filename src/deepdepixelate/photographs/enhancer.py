@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepdepixelate.models import TILE
 from deepdepixelate.models.enlarge import Enlarger
-from deepdepixelate.models.pretrained import NAMES, find_generator
-from deepdepixelate.models.weights import Weights
 from deepdepixelate.photographs import MEGAPIXELS
 from deepdepixelate.photographs.faces import (
     Box,
@@ -28,27 +25,7 @@ class Enhancer(Enlarger):
     """Enlarges photographs with one generator: ``Enhancer("srgan").enlarge("face.png")``.
 
     The arguments are those of ``Enlarger``.
-
-    Attributes:
-        for_photographs: whether the generator was trained on blurred, noisy and compressed images
-            (``degrade.kind=realistic``), as the packaged ``photo``.
     """
-
-    def __init__(
-        self,
-        model: Weights | str = NAMES[0],
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        tile: int | None = TILE,
-        self_ensemble: bool = False,
-    ) -> None:
-        """Build the generator; see ``Enlarger``."""
-        weights = find_generator(model) if isinstance(model, str) else model
-        super().__init__(
-            weights, device=device, precision=precision, tile=tile, self_ensemble=self_ensemble
-        )
-        self.for_photographs = weights.provenance.get("degrade.kind") == "realistic"
 
     def enlarge(
         self,

@@ -3,7 +3,7 @@
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,26 +71,23 @@ class Header:
     lossy: bool = False
 
 
-def read_headers(paths: Iterable[Path], max_pixels: int) -> list[Header]:
-    """Read the headers of photographs, without those that cannot be read or are too large."""
-    headers = []
-    for path in paths:
-        with suppress(UnreadableImageError, OSError):
-            if not path.is_file():  # opening a pipe would block
-                continue
-            with path.open("rb") as file, opened(file, max_pixels=max_pixels) as image:
-                size = image.size[::-1] if is_quarter_turned(image) else image.size
-                lossy = is_lossy(image, file)
-                headers.append(Header(path, *size, jpeg_quality(image), lossy))
-    return headers
+def read_header(path: Path) -> Header | None:
+    """Read the header of a photograph, of any size; None if it cannot be read."""
+    with suppress(UnreadableImageError, OSError):
+        if not path.is_file():  # opening a pipe would block
+            return None
+        with path.open("rb") as file, opened(file, max_pixels=sys.maxsize) as image:
+            size = image.size[::-1] if is_quarter_turned(image) else image.size
+            return Header(path, *size, jpeg_quality(image), is_lossy(image, file))
+    return None
 
 
-def generator_for(path: Path) -> Literal["photo", "srgan"]:
+def generator_for(header: Header | None) -> Literal["photo", "srgan"]:
     """The packaged generator for a photograph: photo for a lossy file, else srgan.
 
     A file that cannot be read counts as lossless.
     """
-    return "photo" if any(each.lossy for each in read_headers([path], sys.maxsize)) else "srgan"
+    return "photo" if header is not None and header.lossy else "srgan"
 
 
 def is_lossy(image: Image.Image, file: IO[bytes]) -> bool:

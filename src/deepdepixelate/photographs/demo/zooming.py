@@ -23,7 +23,7 @@ from deepdepixelate.photographs.photograph import (
     read_photograph,
     save_enlarged,
 )
-from deepdepixelate.photographs.planning import compression_note, generator_for, read_headers
+from deepdepixelate.photographs.planning import compression_note, generator_for, read_header
 
 PLAIN = {"pixels": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 """Ways of enlarging without a generator."""
@@ -123,7 +123,6 @@ class Zoomer:
     Attributes:
         models: the generators.
         max_pixels: size limit of the part that is enlarged.
-        finds_faces: whether dlib, which finds faces, is installed.
     """
 
     def __init__(
@@ -145,7 +144,11 @@ class Zoomer:
         self._finder: FaceFinder | None = None
         with suppress(UserError):
             self._finder = FaceFinder()
-        self.finds_faces = self._finder is not None
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether dlib, which finds faces, is installed."""
+        return self._finder is not None
 
     def open(self, path: Path) -> Opened:
         """Read a photograph.
@@ -153,16 +156,15 @@ class Zoomer:
         Raises:
             UnreadableImageError: see ``read_photograph``.
         """
-        limit = int(MEGAPIXELS * 1e6)
-        photograph = read_photograph(path, max_pixels=limit)
-        model: str = generator_for(path)
-        notes = []
+        photograph = read_photograph(path, max_pixels=int(MEGAPIXELS * 1e6))
+        notes, header = photograph.notes, read_header(path)
+        model: str = generator_for(header)
         if model not in self.models:
             model = self.models[0]
-            warnings = [compression_note(each.jpeg_quality) for each in read_headers([path], limit)]
-            notes = [f"it {warning}" for warning in warnings if warning]
+            if header is not None and (warning := compression_note(header.jpeg_quality)):
+                notes = (*notes, f"it {warning}")
         name = os.fsencode(path.stem)[:_LONGEST_NAME].decode(errors="ignore")
-        return Opened(name, photograph, model, (*photograph.notes, *notes))
+        return Opened(name, photograph, model, notes)
 
     def find(self, opened: Opened) -> None:
         """Find the faces of a photograph, if dlib is installed."""
