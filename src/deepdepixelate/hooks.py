@@ -61,6 +61,11 @@ def _check_stages(stages: set[str], parameters: Parameters) -> None:
         from deepdepixelate.models.pretrained import find_generator
 
         find_generator(model)
+    for stage in stages & {"pretrain", "train_gan"}:
+        if (settings := getattr(parameters, stage)).identity is not None:
+            from deepdepixelate.training.stages import face_descriptor
+
+            face_descriptor(settings)
     if "train_gan" in stages:
         from deepdepixelate.training.stages import content_network
 

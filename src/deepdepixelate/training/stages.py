@@ -66,7 +66,7 @@ def pretrain(
             session.compute,
             ranks,
             loss=settings.loss,
-            faces=_face_descriptor(settings),
+            faces=face_descriptor(settings),
             identity_weight=0 if settings.identity is None else settings.identity.weight,
         )
     history = session.train(step, fingerprint, log, run)
@@ -115,7 +115,7 @@ def train_gan(
             settings,
             session.compute,
             ranks,
-            faces=_face_descriptor(settings),
+            faces=face_descriptor(settings),
         )
         fingerprint = session.fingerprint() | {
             "pretrained": pretrained.digest,
@@ -149,7 +149,12 @@ def content_network(
     return PerceptualNetwork(settings.content, weights, scale)
 
 
-def _face_descriptor(settings: Schedule) -> FaceDescriptor | None:
+def face_descriptor(settings: Schedule) -> FaceDescriptor | None:
+    """The network of the identity loss; None without such a loss.
+
+    Raises:
+        UserError: its package is not installed, or damaged.
+    """
     return None if settings.identity is None else load_face_descriptor(settings.identity.box)
 
 
