@@ -22,6 +22,7 @@ from deepdepixelate.data.resize import downscale
 from deepdepixelate.models.device import Compute, choose_compute
 from deepdepixelate.models.discriminator import UNetDiscriminator
 from deepdepixelate.models.enlarge import enlarge
+from deepdepixelate.models.face_descriptor import FaceDescriptor
 from deepdepixelate.models.generator import freeze_batch_norms
 from deepdepixelate.models.shift_tolerant import load_trunk
 from deepdepixelate.training.adversarial import AdversarialStep
@@ -43,25 +44,40 @@ def paper(compute: Compute) -> AdversarialStep:
     return adversarial(compute, crop_size=SIZE)
 
 
-def recipe(compute: Compute) -> AdversarialStep:
+def recipe(
+    compute: Compute, faces: FaceDescriptor | None = None, **changes: Any
+) -> AdversarialStep:
     """All that conf/recipe.yml asks for: every loss, a head start, and shifts."""
     generator = tiny_generator()
     freeze_batch_norms(generator)
     torch.manual_seed(1)
     settings = gan_parameters(
-        crop_size=SIZE,
-        content="st_lpips",
-        adversarial_weight=0.1,
-        ema_decay=0.8,
-        pixel_weight=1,
-        grid_weight=0.3,
-        discriminator_head_start=2,
-        shift=16,
+        **{
+            "crop_size": SIZE,
+            "discriminator": {"kind": "unet", "channels": 4, "dense": 4},
+            "content": "st_lpips",
+            "adversarial_weight": 0.1,
+            "ema_decay": 0.8,
+            "pixel_weight": 1,
+            "grid_weight": 0.3,
+            "discriminator_head_start": 2,
+            "shift": 16,
+        }
+        | changes
     )
-    return AdversarialStep(generator, UNetDiscriminator(4), load_trunk("vgg"), settings, compute)
+    content, discriminator = load_trunk("vgg"), UNetDiscriminator(4)
+    return AdversarialStep(generator, discriminator, content, settings, compute, faces=faces)
 
 
-BUILDERS = [pretraining, paper, recipe]
+def photo(compute: Compute) -> AdversarialStep:
+    """All that conf/photo.yml asks for, with random weights for the identity loss."""
+    torch.manual_seed(2)
+    box = (4, 4, 24)
+    identity = {"weight": 0.5, "box": box}
+    return recipe(compute, FaceDescriptor(box), crop_size=None, identity=identity)
+
+
+BUILDERS = [pretraining, paper, recipe, photo]
 
 
 def batch(seed: int, device: torch.device) -> Batch:
