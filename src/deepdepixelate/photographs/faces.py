@@ -154,16 +154,16 @@ def enlarge_face(
     ============= ================== ================== =====================
     width of face PSNR / dB          identity distance  ST-LPIPS
     ============= ================== ================== =====================
-    8             23.38 → 23.96      .712 → .701        .261 → .412 (softer)
-    12            24.95 → 25.94      .657 → .633        .250 → .363 (softer)
-    16            26.21 → 26.98      .618 → .611        .214 → .277 (softer)
+    8             24.59 → 23.93      .677 → .652        .247 → .392 (softer)
+    12            26.03 → 25.56      .635 → .652        .230 → .264 (softer)
+    16            26.89 → 27.39      .599 → .579        .218 → .232 (softer)
     ============= ================== ================== =====================
 
-    Eyes and mouths are in place then, and smeared otherwise. Enlarged to 30 or more they become
-    worse again. ``srgan`` expects sharp images: it enlarges a face that was enlarged before no
-    better than bicubic interpolation does. Larger faces are not shrunk first: faces of 30, 45 and
-    90 pixels at quality 40 lost identity (.516 → .551, .364 → .450, .153 → .407) when they were
-    shrunk to 22.
+    The figures do not decide it, the pictures do: eyes and mouths are in place then, and smeared
+    otherwise. ``srgan`` expects sharp images: it enlarges a face that was enlarged before no
+    better than bicubic interpolation does. Larger faces are not shrunk first: of faces of 30, 45
+    and 90 pixels at quality 40, the larger two lost identity (.492 → .492, .382 → .393,
+    .166 → .346) when they were shrunk to 22.
 
     Args:
         photograph: the whole photograph.
