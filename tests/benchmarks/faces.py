@@ -8,9 +8,10 @@ Prints one JSON object of means over faces of the validation split of CelebA:
   22 pixels first. The original is the HR image, shrunk to 4 times the size of LR.
 - ``large``: faces of 30 to 90 pixels, as JPEG of quality 40, enlarged as they are, and shrunk to 22
   pixels first. The original is the HR image.
-- ``landmarks``: on LR of some degradations, the mean distance between 68 landmarks of the enlarged
-  and the original face, in HR pixels. dlib's predictor is independent of its recognition
-  network: regression trees, trained on other images (Kazemi and Sullivan, CVPR 2014).
+- ``landmarks``: on the LR of each set of ``conf/degraded_sets.yml``, the mean distance between 68
+  landmarks of the enlarged and the original face, in HR pixels. dlib's predictor is independent
+  of its recognition network: regression trees, trained on other images (Kazemi and Sullivan, CVPR
+  2014).
 
 Identity is measured at the size of HR. Means leave out faces that are not found in the original.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import dlib
 import numpy as np
 from numpy.typing import NDArray
+from peers import degraded_sets
 from PIL import Image
 
 from deepdepixelate import psnr_y, upscale
@@ -32,7 +34,6 @@ from deepdepixelate.evaluation.degraded import as_degradation
 from deepdepixelate.files import FACE_RECOGNITION, find_file
 from deepdepixelate.metrics.identity import FaceRecognition
 from deepdepixelate.metrics.st_lpips import STLPIPS
-from deepdepixelate.parameters import DegradedSet
 from deepdepixelate.photographs.enhancer import Enhancer
 
 SCALE = 4
@@ -41,13 +42,6 @@ FACE = 90
 
 KNOWN = 22
 SMALL, LARGE = (8, 12, 16, 20), (30, 45, 90)
-DEGRADED = {
-    "clean": DegradedSet(),
-    "jpeg_75": DegradedSet(jpeg_quality=75),
-    "jpeg_30": DegradedSet(jpeg_quality=30),
-    "noise_15": DegradedSet(noise_sigma=15),
-    "blur_2": DegradedSet(blur_sigma=2),
-}
 
 Pixels = NDArray[np.uint8]
 
@@ -116,16 +110,18 @@ def landmarks(hr: list[Pixels], ways: dict[str, Way]) -> dict[str, Table]:
         shape = predict(np.ascontiguousarray(image), face)
         return np.array([(point.x, point.y) for point in shape.parts()], float)
 
-    tables = {}
-    for kind, settings in DEGRADED.items():
-        scores: dict[str, list[list[float]]] = {name: [] for name in ways}
-        for image in hr:
-            if not (faces := find(image, 1)):
-                continue
+    found = []
+    for image in hr:
+        if faces := find(image, 1):
             face = max(faces, key=lambda each: each.area())
+            found.append((image, face, points(image, face)))
+    tables = {}
+    for kind, settings in degraded_sets().items():
+        scores: dict[str, list[list[float]]] = {name: [] for name in ways}
+        for image, face, expected in found:
             lr = apply_degradation(as_degradation(settings), image, SCALE, random_of(image, 0))
             for name, way in ways.items():
-                moved = points(way(lr), face) - points(image, face)
+                moved = points(way(lr), face) - expected
                 scores[name].append([float(np.linalg.norm(moved, axis=1).mean())])
         tables[kind] = means(scores, ("pixels",))
     return tables
