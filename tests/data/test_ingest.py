@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
 
 from deepdepixelate.data.ingest import centre_crop, ingest, report
+from deepdepixelate.data.sample import ImagesInMemory
 from deepdepixelate.data.shards import ShardedImages, write_shards
 from deepdepixelate.data.sources import SPLITS, FaceSource, Split, decode, open_celeba
 from deepdepixelate.errors import UserError
@@ -24,18 +26,25 @@ PARAMETERS = IngestParameters(
 SMALL = PARAMETERS.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
 
 
+@dataclass(frozen=True)
+class Recorded(ImagesInMemory):
+    """Images that record which of them were read."""
+
+    were_read: list[str] = field(default_factory=list)
+
+    def read(self, name: str) -> bytes:
+        self.were_read.append(name)
+        return super().read(name)
+
+
 def make_source(
     images: Mapping[str, bytes], **splits: Sequence[str]
 ) -> tuple[FaceSource, list[str]]:
     """A source of these images, and the list of the names that were read of it."""
-    read: list[str] = []
-
-    def read_one(name: str) -> bytes:
-        read.append(name)
-        return images[name]
-
+    recorded = Recorded(images)
     chosen: dict[Split, Sequence[str]] = {split: splits[split] for split in SPLITS}
-    return FaceSource(splits=chosen, read=read_one, origin={"path": "a source"}), read
+    source = FaceSource(splits=chosen, images=recorded, origin={"path": "a source"})
+    return source, recorded.were_read
 
 
 def run(
@@ -153,7 +162,7 @@ def test_a_split_without_images_is_an_error_before_anything_is_read(empty: list[
 def test_the_error_about_an_empty_split_names_no_path_if_there_is_none() -> None:
     source = FaceSource(
         splits={"train": [], "val": [], "test": []},
-        read=lambda name: b"",
+        images=ImagesInMemory({}),
         origin={"dataset": "photographs", "path": None},
     )
     with pytest.raises(UserError, match="has no image of the train") as caught:

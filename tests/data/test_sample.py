@@ -39,7 +39,7 @@ def test_every_split_has_crops_of_the_right_size(faces: FaceSource) -> None:
     for split in SPLITS:
         assert len(faces.splits[split]) >= 4
         for name in faces.splits[split]:
-            assert decode(faces.read(name), WIDTH, HEIGHT).shape == (HEIGHT, WIDTH, 3)
+            assert decode(faces.images.read(name), WIDTH, HEIGHT).shape == (HEIGHT, WIDTH, 3)
     assert (catalogue_entry()["width"], catalogue_entry()["height"]) == (WIDTH, HEIGHT)
 
 
@@ -53,7 +53,7 @@ def test_two_loads_are_equal(faces: FaceSource) -> None:
     again = SampleFaces(**catalogue_entry()).load()
     assert again.splits == faces.splits
     for names in faces.splits.values():
-        assert all(again.read(name) == faces.read(name) for name in names)
+        assert all(again.images.read(name) == faces.images.read(name) for name in names)
 
 
 def test_no_photograph_and_no_crop_is_in_two_splits(faces: FaceSource) -> None:
@@ -61,7 +61,9 @@ def test_no_photograph_and_no_crop_is_in_two_splits(faces: FaceSource) -> None:
     assert len(set(photographs)) == len(photographs)
     crops = [name for names in faces.splits.values() for name in names]
     assert len(set(crops)) == len(crops)
-    contents = {split: {faces.read(n) for n in names} for split, names in faces.splits.items()}
+    contents = {
+        split: {faces.images.read(n) for n in names} for split, names in faces.splits.items()
+    }
     assert not contents["train"] & contents["val"]
     assert not contents["train"] & contents["test"]
     assert not contents["val"] & contents["test"]
@@ -82,7 +84,7 @@ def test_a_face_is_in_the_test_split(faces: FaceSource) -> None:
         name
         for name in faces.splits["test"]
         if detector.detect_multi_scale(
-            img=pixels(faces.read(name)),
+            img=pixels(faces.images.read(name)),
             scale_factor=1.2,
             step_ratio=1,
             min_size=(60, 60),
@@ -97,7 +99,9 @@ def test_crops_without_overlap_tile_the_photograph() -> None:
     source = SampleFaces(photographs=photographs, width=300, height=200, overlap=0).load()
     assert source.splits["train"] == [f"coffee_{r}_{c}.png" for r in (0, 1) for c in (0, 1)]
     rows = [
-        np.concatenate([pixels(source.read(f"coffee_{row}_{column}.png")) for column in (0, 1)], 1)
+        np.concatenate(
+            [pixels(source.images.read(f"coffee_{row}_{column}.png")) for column in (0, 1)], 1
+        )
         for row in (0, 1)
     ]
     np.testing.assert_array_equal(np.concatenate(rows), data.coffee())
@@ -111,7 +115,7 @@ def test_neighbouring_crops_overlap_enough_and_reach_both_ends(overlap: float) -
     coffee = data.coffee()
     starts = []
     for name in source.splits["train"]:
-        crop = pixels(source.read(name))
+        crop = pixels(source.images.read(name))
         places = [
             left
             for left in range(coffee.shape[1] - width + 1)

@@ -121,7 +121,7 @@ def test_an_archive_gives_its_images_by_split(tmp_path: Path, compression: int) 
         "test": ["000004.jpg", "000005.jpg"],
     }
     for names in source.splits.values():
-        assert [source.read(name) for name in names] == [FACES[name] for name in names]
+        assert [source.images.read(name) for name in names] == [FACES[name] for name in names]
     assert source.missing == {"train": 0, "val": 0, "test": 0}
     assert source.unlisted == 1
     assert source.origin["path"] == str(archive)
@@ -134,7 +134,7 @@ def test_an_archive_can_be_read_on_several_threads(tmp_path: Path, compression: 
     source = open_celeba(tmp_path)
     names = [name for split in source.splits.values() for name in split] * 40
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(source.read, names)) == [FACES[name] for name in names]
+        assert list(pool.map(source.images.read, names)) == [FACES[name] for name in names]
 
 
 def test_the_order_of_the_archive_does_not_matter(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_an_archive_with_64_bit_headers_is_read(tmp_path: Path) -> None:
             with file.open(f"img_align_celeba/{name}", "w", force_zip64=True) as entry:
                 entry.write(encoded)
     source = open_celeba(tmp_path)
-    assert source.read("000004.jpg") == FACES["000004.jpg"]
+    assert source.images.read("000004.jpg") == FACES["000004.jpg"]
 
 
 def test_files_that_macos_adds_to_an_archive_are_ignored(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_files_that_macos_adds_to_an_archive_are_ignored(tmp_path: Path) -> None
         file.writestr("img_align_celeba/readme.txt", b"text")
     source = open_celeba(tmp_path)
     assert source.unlisted == 1
-    assert source.read("000001.jpg") == FACES["000001.jpg"]
+    assert source.images.read("000001.jpg") == FACES["000001.jpg"]
 
 
 def test_missing_images_are_counted_by_split(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_folder_of_images_works_too(tmp_path: Path, folder: str) -> None:
     (tmp_path / "list_eval_partition.txt").write_text(PARTITION)
     source = open_celeba(tmp_path)
     assert split_names(source)["test"] == ["000004.jpg", "000005.jpg"]
-    assert source.read("000003.jpg") == FACES["000003.jpg"]
+    assert source.images.read("000003.jpg") == FACES["000003.jpg"]
     assert source.unlisted == 1
     assert source.missing == {"train": 0, "val": 0, "test": 0}
 
@@ -207,7 +207,7 @@ def test_copies_of_celeba_under_other_names_are_understood(
         "val": [f"000003{suffix}"],
         "test": [f"000004{suffix}", f"000005{suffix}"],
     }
-    assert source.read(f"000003{suffix}") == FACES["000003.jpg"]
+    assert source.images.read(f"000003{suffix}") == FACES["000003.jpg"]
     assert source.missing == {"train": 0, "val": 0, "test": 0}
 
 
@@ -231,7 +231,7 @@ def test_an_image_that_vanishes_from_a_folder_is_rejected(tmp_path: Path) -> Non
     source = open_celeba(tmp_path)
     (tmp_path / "000003.jpg").unlink()
     with pytest.raises(RejectedImageError, match="cannot be read"):
-        source.read("000003.jpg")
+        source.images.read("000003.jpg")
 
 
 @pytest.mark.parametrize("compression", STORED_AND_DEFLATED)
@@ -242,9 +242,9 @@ def test_a_damaged_entry_is_rejected_and_the_others_are_not(
     damage_entry(archive, "000002.jpg")
     source = open_celeba(tmp_path)
     with pytest.raises(RejectedImageError, match="damaged in the archive"):
-        source.read("000002.jpg")
-    assert source.read("000001.jpg") == FACES["000001.jpg"]
-    assert source.read("000003.jpg") == FACES["000003.jpg"]
+        source.images.read("000002.jpg")
+    assert source.images.read("000001.jpg") == FACES["000001.jpg"]
+    assert source.images.read("000003.jpg") == FACES["000003.jpg"]
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
@@ -307,7 +307,7 @@ def test_the_archive_of_real_faces(shared: Path) -> None:
     assert source.unlisted == 0
     for names in source.splits.values():
         for name in (names[0], names[-1]):
-            encoded = source.read(name)
+            encoded = source.images.read(name)
             with Image.open(BytesIO(encoded)) as image:
                 np.testing.assert_array_equal(decode(encoded, 178, 218), np.asarray(image))
 
@@ -437,4 +437,4 @@ def test_the_copy_of_a_celeba_folder_has_the_same_images(tmp_path: Path) -> None
     shutil.copy(tmp_path / "zip" / "list_eval_partition.txt", tmp_path / "folder")
     zipped, unpacked = open_celeba(tmp_path / "zip"), open_celeba(tmp_path / "folder")
     assert unpacked.splits == zipped.splits
-    assert unpacked.read("000002.jpg") == zipped.read("000002.jpg")
+    assert unpacked.images.read("000002.jpg") == zipped.images.read("000002.jpg")

@@ -44,7 +44,7 @@ def pictures() -> dict[str, NDArray[np.uint8]]:
     faces = SampleFaces(photographs=photographs, width=178, height=218, overlap=0.5).load()
     hr = np.stack(
         [
-            np.asarray(Image.open(BytesIO(faces.read(name))))[1:217, 1:177]
+            np.asarray(Image.open(BytesIO(faces.images.read(name))))[1:217, 1:177]
             for name in faces.splits["test"][: len(NAMES)]
         ]
     )

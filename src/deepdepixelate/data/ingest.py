@@ -133,7 +133,7 @@ def _decode_batch(
     failures: list[dict[str, str]] = []
     for name in names:
         try:
-            encoded = source.read(name)
+            encoded = source.images.read(name)
             image = decode(encoded, parameters.width, parameters.height)
         except RejectedImageError as error:
             failures.append({"name": name, "reason": str(error)})

@@ -1,6 +1,8 @@
 """The embedded sample: crops of the photographs in the scikit-image package."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -40,7 +42,20 @@ def open_sample(
                     images[name] = encoded.getvalue()
                     splits[split].append(name)
     origin = {"dataset": "photographs of the scikit-image package", "path": None}
-    return FaceSource(splits=splits, read=images.__getitem__, origin=origin)
+    return FaceSource(splits=splits, images=ImagesInMemory(images), origin=origin)
+
+
+@dataclass(frozen=True)
+class ImagesInMemory:
+    """Encoded images by name."""
+
+    images: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        return self.images[name]
+
+    def stamp(self, name: str) -> str:
+        return hashlib.sha256(self.images[name]).hexdigest()
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:

@@ -7,11 +7,12 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import simplejpeg
@@ -45,21 +46,34 @@ class RejectedImageError(Exception):
     """An image that cannot be used, with the reason."""
 
 
+class EncodedImages(Protocol):
+    """Encoded images by name. Pickled, it holds paths alone: another process opens the files."""
+
+    def read(self, name: str) -> bytes:
+        """The encoded bytes of an image, on any thread; RejectedImageError if damaged."""
+
+    def stamp(self, name: str) -> str:
+        """Changes with the image's content, as far as that shows without reading it.
+
+        For example the size and the checksum in an archive's directory, or the size and the time of
+        the last change of a file.
+        """
+
+
 @dataclass(frozen=True)
 class FaceSource:
     """A set of encoded images, each in one split.
 
     Attributes:
         splits: the names of the images of each split, in order.
-        read: gives the encoded bytes of an image, on any thread; raises RejectedImageError if they
-            are damaged.
+        images: the images.
         origin: describes the source in manifests and in the report; ``path`` may be None.
         missing: how many names of each split's list have no image.
         unlisted: how many images are in no split.
     """
 
     splits: Mapping[Split, Sequence[str]]
-    read: Callable[[str], bytes]
+    images: EncodedImages
     origin: Mapping[str, Any]
     missing: Mapping[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     unlisted: int = 0
@@ -157,7 +171,7 @@ def open_celeba(directory: Path) -> FaceSource:
         UserError: there are no images, none of them is in the list, or the archive or the list is
             damaged.
     """
-    place, names, read = _find_images(directory)
+    place, names, images = _find_images(directory)
     list_file, partition = _find_partition(directory)
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for stem, name in sorted({PurePosixPath(name).stem: name for name in sorted(names)}.items()):
@@ -173,7 +187,7 @@ def open_celeba(directory: Path) -> FaceSource:
         )
     return FaceSource(
         splits=splits,
-        read=read,
+        images=images,
         origin={
             "dataset": "CelebA, aligned and cropped",
             "path": str(place.resolve()),
@@ -197,15 +211,16 @@ def check_celeba(directory: Path) -> None:
     _find_partition(directory)
 
 
-def _find_images(directory: Path) -> tuple[Path, list[str], Callable[[str], bytes]]:
-    """The archive or the folder, the names of its images, and how to read them."""
+def _find_images(directory: Path) -> tuple[Path, list[str], EncodedImages]:
+    """The archive or the folder, the names of its images, and the images."""
     if directory.is_file():
         directory = directory.parent
     if (place := directory / _ARCHIVE).exists():
-        names, read = _open_zip(place)
+        archive = ZippedImages(place)
+        names, images = archive.names, archive
     else:
         place = _find_folder(directory)
-        names, read = _open_folder(place)
+        names, images = _list_images(place), ImageFolder(place)
     if not names:
         raise UserError(
             f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
@@ -213,7 +228,7 @@ def _find_images(directory: Path) -> tuple[Path, list[str], Callable[[str], byte
             "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
             "--params celeba_dir=DIR."
         )
-    return place, names, read
+    return place, names, images
 
 
 def _find_partition(directory: Path) -> tuple[Path, dict[str, Split]]:
@@ -232,7 +247,52 @@ def _find_folder(directory: Path) -> Path:
     return next((folder for folder in folders if folder.is_dir()), directory)
 
 
-def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+@dataclass(frozen=True)
+class ZippedImages:
+    """The images of a zip archive, read in place. Folders in the archive are left out of the names.
+
+    Attributes:
+        path: of the archive.
+    """
+
+    path: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The names; UserError if the archive is damaged."""
+        return list(_opened(self.path).entries)
+
+    def read(self, name: str) -> bytes:
+        archive = _opened(self.path)
+        entry = archive.entries[name]
+        try:
+            if entry.compress_type == zipfile.ZIP_STORED and hasattr(os, "pread"):
+                return _read_stored(archive.file, entry)
+            return archive.file.read(entry)
+        except _DAMAGED_ENTRY as error:
+            raise RejectedImageError(f"damaged in the archive: {error}") from error
+
+    def stamp(self, name: str) -> str:
+        entry = _opened(self.path).entries[name]
+        return f"{entry.file_size} {entry.CRC:08x}"
+
+
+class _OpenZip(NamedTuple):
+    file: zipfile.ZipFile
+    entries: dict[str, zipfile.ZipInfo]
+
+
+def _opened(path: Path) -> _OpenZip:
+    """An archive, opened once in a process: reading the directory of CelebA's takes a second."""
+    try:
+        status = path.stat()
+        return _open_zip(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=4)
+def _open_zip(path: Path, size: int, changed: int) -> _OpenZip:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
@@ -245,17 +305,7 @@ def _open_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         for entry in archive.infolist()
         if _is_image_name(entry.filename)
     }
-
-    def read(name: str) -> bytes:
-        entry = entries[name]
-        try:
-            if entry.compress_type == zipfile.ZIP_STORED and hasattr(os, "pread"):
-                return _read_stored(archive, entry)
-            return archive.read(entry)
-        except _DAMAGED_ENTRY as error:
-            raise RejectedImageError(f"damaged in the archive: {error}") from error
-
-    return list(entries), read
+    return _OpenZip(archive, entries)
 
 
 def _read_stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -275,18 +325,34 @@ def _read_stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return data
 
 
-def _open_folder(directory: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    if not directory.is_dir():
-        return [], lambda name: b""
-    names = [path.name for path in directory.iterdir() if _is_image_name(path.name)]
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of a folder.
 
-    def read(name: str) -> bytes:
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
         try:
-            return (directory / name).read_bytes()
+            return (self.path / name).read_bytes()
         except OSError as error:
             raise RejectedImageError(f"cannot be read: {error.strerror}") from error
 
-    return names, read
+    def stamp(self, name: str) -> str:
+        try:
+            status = (self.path / name).stat()
+        except OSError:
+            return "cannot be read"
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _list_images(directory: Path) -> list[str]:
+    if not directory.is_dir():
+        return []
+    return [path.name for path in directory.iterdir() if _is_image_name(path.name)]
 
 
 def _is_image_name(path: str) -> bool:
