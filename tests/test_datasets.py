@@ -13,8 +13,9 @@ import pytest
 import torch
 from kedro.io import AbstractDataset, DatasetError
 from PIL import Image
+from stored_images import plan_images
 
-from deepdepixelate.data.shards import ImageBatch, ImageStream
+from deepdepixelate.data.writing import DatasetPlan
 from deepdepixelate.datasets import (
     CelebAFaces,
     Folder,
@@ -30,16 +31,16 @@ from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights
 
 
-def image_stream(count: int) -> ImageStream:
+def image_plan(count: int) -> DatasetPlan:
     pixels = np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return ImageStream([ImageBatch([f"{number}.png" for number in range(count)], pixels)])
+    return plan_images([f"{number}.png" for number in range(count)], pixels, per_shard=2)
 
 
 def test_opening_the_datasets_does_not_import_torch() -> None:
     program = (
         "import sys, deepdepixelate.datasets as d\n"
         "d.SampleFaces(photographs={}, width=1, height=1, overlap=0).exists()\n"
-        "d.ImageShards(filepath='nowhere', split='train', images_per_shard=1)\n"
+        "d.ImageShards(filepath='nowhere', split='train')\n"
         "d.NetworkWeights(filepath='nowhere').exists()\n"
         "d.Folder(filepath='nowhere').exists()\n"
         "d.Picture(filepath='nowhere.png').exists()\n"
@@ -60,12 +61,12 @@ def test_opening_the_datasets_does_not_import_torch() -> None:
 
 def test_image_shards_exist_from_the_manifest_on(tmp_path: Path) -> None:
     folder = tmp_path / "hr" / "val"
-    dataset = ImageShards(filepath=str(folder), split="val", images_per_shard=2)
+    dataset = ImageShards(filepath=str(folder), split="val")
     assert not dataset.exists()
     with pytest.raises(DatasetError, match="no complete dataset"):
         dataset.load()
 
-    dataset.save(image_stream(5))
+    dataset.save(image_plan(5))
     assert dataset.exists()
     images = dataset.load()
     assert len(images) == 5
@@ -77,10 +78,10 @@ def test_image_shards_exist_from_the_manifest_on(tmp_path: Path) -> None:
 
 
 def test_image_shards_that_fail_to_save_do_not_exist(tmp_path: Path) -> None:
-    dataset = ImageShards(filepath=str(tmp_path), split="val", images_per_shard=2)
-    dataset.save(image_stream(3))
+    dataset = ImageShards(filepath=str(tmp_path), split="val")
+    dataset.save(image_plan(3))
     with pytest.raises(DatasetError, match="no usable images"):
-        dataset.save(ImageStream([]))
+        dataset.save(image_plan(0))
     assert not dataset.exists()
 
 
@@ -89,8 +90,8 @@ def opened(preview: str) -> Image.Image:
 
 
 def test_image_shards_are_previewed_as_a_contact_sheet(tmp_path: Path) -> None:
-    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val", images_per_shard=4)
-    dataset.save(image_stream(10))
+    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val")
+    dataset.save(image_plan(10))
     images = dataset.load()
     sheet = opened(dataset.preview(images=4))
     assert sheet.height == 17 * 42  # two images of 8 and a gap of 1, each pixel 42 x 42
@@ -104,8 +105,8 @@ def test_image_shards_are_previewed_as_a_contact_sheet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_contact_sheet_has_each_image_once(tmp_path: Path, count: int) -> None:
-    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val", images_per_shard=4)
-    dataset.save(image_stream(count))
+    dataset = ImageShards(filepath=str(tmp_path / "lr"), split="val")
+    dataset.save(image_plan(count))
     tile = 720 // (9 * min(count, 2) - 1) * 8
     shown = np.asarray(opened(dataset.preview()))[..., 3] > 0
     assert shown.sum() == count * tile**2
@@ -113,8 +114,8 @@ def test_a_contact_sheet_has_each_image_once(tmp_path: Path, count: int) -> None
 
 def test_a_contact_sheet_of_large_images_is_scaled_down(tmp_path: Path) -> None:
     pixels = np.full((2, 400, 500, 3), 100, np.uint8)
-    dataset = ImageShards(filepath=str(tmp_path / "hr"), split="val", images_per_shard=4)
-    dataset.save(ImageStream([ImageBatch(["a.png", "b.png"], pixels)]))
+    dataset = ImageShards(filepath=str(tmp_path / "hr"), split="val")
+    dataset.save(plan_images(["a.png", "b.png"], pixels))
     left, top, right, bottom = opened(dataset.preview()).getchannel("A").getbbox() or (0, 0, 0, 0)
     assert (right - left, bottom - top) == (720, 285)
 
@@ -268,8 +269,8 @@ def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> Non
     ("dataset", "shown"),
     [
         (
-            ImageShards(filepath="a/b", split="train", images_per_shard=7),
-            "filepath='a/b', split='train', images_per_shard=7",
+            ImageShards(filepath="a/b", split="train"),
+            "filepath='a/b', split='train'",
         ),
         (
             SampleFaces(photographs={"val": ["a.png"]}, width=3, height=4, overlap=0.5),

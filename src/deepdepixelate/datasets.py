@@ -20,8 +20,9 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.pillow import ImageDataset
 from PIL import Image, ImageOps
 
-from deepdepixelate.data.shards import MANIFEST, ImageStream, ShardedImages, write_shards
+from deepdepixelate.data.shards import MANIFEST, ShardedImages
 from deepdepixelate.data.sources import FaceSource, Split, check_celeba, open_celeba
+from deepdepixelate.data.writing import DatasetPlan, write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder, user_path
 
@@ -95,10 +96,10 @@ class SampleFaces(_ReadOnly[FaceSource]):
         return self._arguments
 
 
-class ImageShards(AbstractDataset[ImageStream, ShardedImages]):
+class ImageShards(AbstractDataset[DatasetPlan, ShardedImages]):
     """Images of one size and split, in the format of ``deepdepixelate.data.shards``.
 
-    Saves an ImageStream and loads ShardedImages. It exists if its manifest exists.
+    Saving carries out a DatasetPlan; loads ShardedImages. It exists if its manifest exists.
     """
 
     def __init__(
@@ -106,31 +107,23 @@ class ImageShards(AbstractDataset[ImageStream, ShardedImages]):
         *,
         filepath: str,
         split: str,
-        images_per_shard: int,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self._filepath = Path(filepath)
         self._split = split
-        self._images_per_shard = images_per_shard
         self.metadata = metadata
 
     def load(self) -> ShardedImages:
         return ShardedImages(self._filepath)
 
-    def save(self, data: ImageStream) -> None:
-        write_shards(
-            self._filepath, data, split=self._split, images_per_shard=self._images_per_shard
-        )
+    def save(self, data: DatasetPlan) -> None:
+        write_dataset(self._filepath, data, split=self._split)
 
     def _exists(self) -> bool:
         return (self._filepath / MANIFEST).is_file()
 
     def _describe(self) -> dict[str, Any]:
-        return {
-            "filepath": str(self._filepath),
-            "split": self._split,
-            "images_per_shard": self._images_per_shard,
-        }
+        return {"filepath": str(self._filepath), "split": self._split}
 
     def preview(self, images: int = 8) -> ImagePreview:
         """A contact sheet for Kedro-Viz, of images spread evenly over the data set.

@@ -1,10 +1,18 @@
-"""Ordered, bounded map over threads."""
+"""Where work runs: on threads of this process, or on the processors of a Ray cluster."""
 
+import logging
 import os
+import signal
+import socket
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from deepdepixelate.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,6 +44,154 @@ def map_in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Engine(Protocol):
+    """Runs tasks that do not depend on one another."""
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """Like ``map``: results in order. Function, items and results can be pickled."""
+
+    def threads_per_task(self, items: Sized) -> int:
+        """How many threads a task may use, when these are all tasks."""
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Threads of this process.
+
+    Attributes:
+        workers: how many; None for one per available processor.
+    """
+
+    workers: int | None = None
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """``map_in_order``."""
+        return map_in_order(function, items, self.workers)
+
+    def threads_per_task(self, items: Sized) -> int:
+        """All processors for a single task, one each for many."""
+        workers = self.workers or available_processors()
+        return max(1, workers // max(1, len(items)))
+
+
+LOCAL = LocalEngine()
+"""All processors of this machine."""
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Processes of a Ray cluster, one per processor. A task whose node dies is run again.
+
+    All nodes need the same Python environment, and the paths or URLs of the data.
+
+    Attributes:
+        address: of the cluster, as ``ray.init`` takes it; None for a cluster of this machine alone,
+            started now and stopped at the end of the process.
+    """
+
+    address: str | None = None
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Generator[Result, None, None]:
+        """Results in order; at most two tasks per processor are under way.
+
+        Raises:
+            UserError: Ray is not installed, or the cluster cannot be reached.
+        """
+        ray = self._connect()
+        run = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
+        shared = ray.put(function)
+        waiting: deque[Any] = deque()
+        try:
+            for item in items:
+                waiting.append(run.remote(shared, item))
+                if len(waiting) >= 2 * self._processors(ray):
+                    yield self._result(ray, waiting.popleft())
+            while waiting:
+                yield self._result(ray, waiting.popleft())
+        finally:
+            for reference in waiting:
+                ray.cancel(reference)
+
+    def threads_per_task(self, items: Sized) -> int:
+        """One."""
+        return 1
+
+    def _connect(self) -> Any:
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise UserError(
+                'Ray is not installed: pip install -c requirements.lock -e ".[ray]", or take '
+                "engine=local."
+            ) from None
+        if not ray.is_initialized():
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+            with _keep_sigterm():
+                try:
+                    self._check_address()
+                    ray.init(
+                        address=self.address,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
+                except (OSError, ValueError, RuntimeError) as error:
+                    raise UserError(
+                        f"the Ray cluster {self.address or 'of this machine'} cannot be used: "
+                        f"{error}. Check ray.address, and the cluster with: ray status"
+                    ) from error
+        return ray
+
+    def _check_address(self) -> None:
+        """Try to connect: Ray itself tries for five minutes."""
+        host, _, port = (self.address or "").rpartition("://")[2].rpartition(":")
+        if host and port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+    @staticmethod
+    def _processors(ray: Any) -> int:
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    @staticmethod
+    def _result(ray: Any, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except ray.exceptions.RayError as error:
+            raise UserError(
+                f"a task was lost on the Ray cluster, {_RETRIES + 1} times: {error}. Look at the "
+                "nodes with: ray status"
+            ) from error
+
+
+_RETRIES = 5
+
+
+@contextmanager
+def _keep_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which Ray replaces; signals belong to the main thread."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
+
+
+def find_engine(kind: str, address: str | None = None) -> Engine:
+    """The engine of the parameters ``engine`` (local or ray) and ``ray.address``."""
+    return LOCAL if kind == "local" else RayEngine(address)
 
 
 def available_processors() -> int:

@@ -214,6 +214,8 @@ def _next_step(
         weights = _shown(catalog, "srgan", project)
         return f"deepdepixelate enhance PHOTO -o enlarged --model {weights}"
     made = [stage for stage in _CHAIN[:-1] if outputs & pipelines[stage].all_outputs()]
+    if "verify_report" in outputs:
+        made = ["degrade"]
     following = _CHAIN[_CHAIN.index(made[-1]) + 1] if made else _CHAIN[-1]
     others = " (and your --params or --config)" if run_params["runtime_params"] else ""
     return f"kedro run{environment_option(run_params['env'])} --pipeline {following}{others}"

@@ -89,7 +89,8 @@ def lr_faces() -> list[Tensor]:
     faces = SampleFaces(
         photographs={"train": [], "val": [], "test": photographs}, width=178, height=218, overlap=0
     ).load()
-    hr = [decode(faces.read(name), 178, 218)[1:217, 1:177] for name in faces.splits["test"]]
+    encoded = map(faces.images.read, faces.splits["test"])
+    hr = [decode(each, 178, 218)[1:217, 1:177] for each in encoded]
     lr = torch.from_numpy(downscale(np.stack(hr), 4)).permute(0, 3, 1, 2)
     return [batch for batch in lr.split(BATCH) if len(batch) == BATCH]
 

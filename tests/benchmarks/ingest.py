@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from time import perf_counter
@@ -23,10 +23,11 @@ from PIL import Image
 
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.ingest import ingest
-from deepdepixelate.data.shards import ShardedImages, write_shards
-from deepdepixelate.data.sources import SPLITS, FaceSource, open_celeba
+from deepdepixelate.data.shards import ShardedImages
+from deepdepixelate.data.sources import SPLITS, EncodedImages, FaceSource, open_celeba
+from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.parallel import available_processors
+from deepdepixelate.parallel import Engine, available_processors, find_engine
 from deepdepixelate.parameters import IngestParameters
 
 PROJECT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--celeba", type=Path, default=PROJECT / "data/01_raw/celeba")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--output", type=Path, help="where to write; by default a temporary folder")
     arguments = parser.parse_args()
 
@@ -45,23 +47,22 @@ def main() -> None:
         if not (celeba / "img_align_celeba.zip").exists():
             celeba = make_archive(work)
         source = take(open_celeba(celeba), arguments.images)
-        print(json.dumps({"archive": str(celeba), **measure(source, work)}))
+        figures = measure(source, work, find_engine(arguments.engine))
+        print(json.dumps({"archive": str(celeba), "engine": arguments.engine, **figures}))
 
 
-def measure(source: FaceSource, work: Path) -> dict[str, object]:
+def measure(source: FaceSource, work: Path, engine: Engine) -> dict[str, object]:
     settings = yaml.safe_load((PROJECT / "conf/base/parameters_ingest.yml").read_text())["ingest"]
     scale = yaml.safe_load((PROJECT / "conf/base/parameters_degrade.yml").read_text())["degrade"]
-    shard = yaml.safe_load((PROJECT / "conf/base/globals.yml").read_text())["images_per_shard"]
     parameters = IngestParameters(**{**settings, "max_rejected_fraction": 0})
 
     start = perf_counter()
-    streams = ingest(source, parameters)
-    for split, stream in streams.items():
-        write_shards(work / "hr" / split, stream, split=split, images_per_shard=shard)
+    for split, plan in ingest(source, parameters, engine).items():
+        write_dataset(work / "hr" / split, plan, split=split)
     middle = perf_counter()
     for split in SPLITS:
-        stream = degrade(ShardedImages(work / "hr" / split), scale["scale"])
-        write_shards(work / "lr" / split, stream, split=split, images_per_shard=shard)
+        hr = ShardedImages(work / "hr" / split)
+        write_dataset(work / "lr" / split, degrade(hr, scale["scale"], engine=engine), split=split)
     end = perf_counter()
 
     count = sum(len(names) for names in source.splits.values())
@@ -83,7 +84,20 @@ def take(source: FaceSource, images: int) -> FaceSource:
     for split, names in source.splits.items():
         wanted = max(1, round(images * len(names) / available))
         splits[split] = [f"{i // len(names)}/{names[i % len(names)]}" for i in range(wanted)]
-    return replace(source, splits=splits, read=lambda name: source.read(name.split("/")[1]))
+    return replace(source, splits=splits, images=Repeated(source.images))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Images under many names: that of an image follows a number and a slash."""
+
+    images: EncodedImages
+
+    def read(self, name: str) -> bytes:
+        return self.images.read(name.split("/")[1])
+
+    def stamp(self, name: str) -> str:
+        return self.images.stamp(name.split("/")[1])
 
 
 def make_archive(work: Path) -> Path:
@@ -108,7 +122,7 @@ def sample_images() -> Iterator[tuple[int, bytes]]:
     source = SampleFaces(**arguments).load()
     for code, split in enumerate(SPLITS):
         for name in source.splits[split]:
-            yield code, source.read(name)
+            yield code, source.images.read(name)
 
 
 if __name__ == "__main__":

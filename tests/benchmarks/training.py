@@ -40,7 +40,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.ingest import ingest
-from deepdepixelate.data.shards import ImagePairs, ShardedImages, write_shards
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
+from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.datasets import SampleFaces
 from deepdepixelate.models.device import Compute, choose_compute, keep_freed_memory
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
@@ -388,11 +389,9 @@ def write_images(work: Path, parameters: Parameters) -> ImagePairs:
     entry = yaml.safe_load(catalog)["faces"]
     names = ("photographs", "width", "height", "overlap")
     faces = SampleFaces(**{name: entry[name] for name in names}).load()
-    streams = ingest(faces, parameters.ingest)
-    write_shards(work / "hr", streams["train"], split="train", images_per_shard=4096)
+    write_dataset(work / "hr", ingest(faces, parameters.ingest)["train"], split="train")
     hr = ShardedImages(work / "hr")
-    stream = degrade(hr, parameters.degrade.scale)
-    write_shards(work / "lr", stream, split="train", images_per_shard=4096)
+    write_dataset(work / "lr", degrade(hr, parameters.degrade.scale), split="train")
     (work / "jpeg").mkdir()
     for index in range(len(hr)):
         Image.fromarray(hr[index]).save(work / "jpeg" / f"{index:06d}.jpg", quality=90)

@@ -1,5 +1,4 @@
 import csv
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 from skimage.registration import phase_cross_correlation
 from small_faces import picture
+from stored_images import store_images
 
 from deepdepixelate import downscale, upscale
 from deepdepixelate.data.degrade import degrade
@@ -27,14 +27,9 @@ from deepdepixelate.data.realistic import (
     shrink_image,
 )
 from deepdepixelate.data.resize import KERNEL
-from deepdepixelate.data.shards import (
-    ImageBatch,
-    ImagePairs,
-    ImageStream,
-    Manifest,
-    ShardedImages,
-    write_shards,
-)
+from deepdepixelate.data.shards import ImagePairs, Manifest, ShardedImages
+from deepdepixelate.data.writing import write_dataset
+from deepdepixelate.parallel import LocalEngine
 from deepdepixelate.parameters import check_parameters
 from deepdepixelate.parameters.degrading import RealisticParameters
 from test_parameters import changed, message, read_conf
@@ -51,19 +46,15 @@ def parameters(defaults: dict[str, Any]) -> RealisticParameters:
 
 
 def write_hr(folder: Path, seeds: list[int]) -> ShardedImages:
-    def batches() -> Iterator[ImageBatch]:
-        for seed in seeds:
-            yield ImageBatch([f"{seed}.png"], picture(seed)[None])
-
-    write_shards(folder, ImageStream(batches()), split="train", images_per_shard=50)
-    return ShardedImages(folder)
+    names = [f"{seed}.png" for seed in seeds]
+    pixels = np.stack([picture(seed) for seed in seeds])
+    return store_images(folder, names, pixels, split="train", per_shard=50)
 
 
 def write_lr(
     folder: Path, hr: ShardedImages, parameters: RealisticParameters | None, workers: int = 1
 ) -> Manifest:
-    stream = degrade(hr, 4, parameters, workers)
-    return write_shards(folder, stream, split="train", images_per_shard=50)
+    return write_dataset(folder, degrade(hr, 4, parameters, LocalEngine(workers)), split="train")
 
 
 def gray(level: int, height: int = 200, width: int = 300) -> NDArray[np.uint8]:
@@ -76,7 +67,7 @@ def gray(level: int, height: int = 200, width: int = 300) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_degraded_images_are_aligned_one_to_one(tmp_path: Path, scale: int) -> None:
     hr = write_hr(tmp_path / "hr", list(range(148)))
-    written = write_shards(tmp_path / "lr", degrade(hr, scale), split="train", images_per_shard=64)
+    written = write_dataset(tmp_path / "lr", degrade(hr, scale), split="train")
     pairs = ImagePairs(hr, ShardedImages(tmp_path / "lr"))
     assert pairs.scale == scale
     assert written.details["kernel"].startswith("bicubic")
@@ -89,7 +80,7 @@ def test_degraded_images_are_aligned_one_to_one(tmp_path: Path, scale: int) -> N
 def test_a_scale_that_does_not_divide_the_images_is_refused(tmp_path: Path) -> None:
     hr = write_hr(tmp_path / "hr", [0])
     with pytest.raises(ValueError, match="48x40 pixels cannot be shrunk 3 times"):
-        write_shards(tmp_path / "lr", degrade(hr, 3), split="train", images_per_shard=64)
+        write_dataset(tmp_path / "lr", degrade(hr, 3), split="train")
     assert not (tmp_path / "lr" / "manifest.json").exists()
 
 

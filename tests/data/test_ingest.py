@@ -10,8 +10,9 @@ from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, writ
 
 from deepdepixelate.data.ingest import centre_crop, ingest, report
 from deepdepixelate.data.sample import ImagesInMemory
-from deepdepixelate.data.shards import ShardedImages, write_shards
+from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.data.sources import SPLITS, FaceSource, Split, decode, open_celeba
+from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import IngestParameters
 
@@ -22,6 +23,7 @@ PARAMETERS = IngestParameters(
     crop_width=40,
     crop_height=32,
     max_rejected_fraction=0.0,
+    images_per_shard=50,
 )
 SMALL = PARAMETERS.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
 
@@ -53,10 +55,10 @@ def run(
     parameters: IngestParameters = PARAMETERS,
     **changed: float,
 ) -> dict[Split, ShardedImages]:
-    streams = ingest(source, parameters.model_copy(update=changed))
-    for split, stream in streams.items():
-        write_shards(folder / split, stream, split=split, images_per_shard=50)
-    return {split: ShardedImages(folder / split) for split in streams}
+    plans = ingest(source, parameters.model_copy(update=changed))
+    for split, plan in plans.items():
+        write_dataset(folder / split, plan, split=split)
+    return {split: ShardedImages(folder / split) for split in plans}
 
 
 def small_png(value: int) -> bytes:
@@ -111,10 +113,10 @@ def test_nothing_is_read_before_it_is_written(tmp_path: Path) -> None:
         val=names[3:4],
         test=names[4:],
     )
-    streams = ingest(source, SMALL)
-    assert list(streams) == ["train", "val", "test"]
+    plans = ingest(source, SMALL)
+    assert list(plans) == ["train", "val", "test"]
     assert read == []
-    write_shards(tmp_path, streams["train"], split="train", images_per_shard=2)
+    write_dataset(tmp_path, plans["train"], split="train")
     assert sorted(read) == names[:3]
 
 

@@ -7,9 +7,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage import data
+from stored_images import store_images
 
 from deepdepixelate import downscale
-from deepdepixelate.data.shards import ImageBatch, ImageStream, ShardedImages, write_shards
+from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.evaluation.degraded import DegradedImages
 from deepdepixelate.parameters import DegradedSet
 
@@ -34,9 +35,7 @@ def hr(tmp_path_factory: pytest.TempPathFactory) -> ShardedImages:
     corners = [(top, left) for top in (0, 100, 200) for left in (0, 100, 200, 300)]
     crops = [photograph[top : top + HEIGHT, left : left + WIDTH] for top, left in corners]
     folder = tmp_path_factory.mktemp("hr")
-    batch = ImageBatch([f"{number}.png" for number in range(COUNT)], np.stack(crops))
-    write_shards(folder, ImageStream([batch]), split="test", images_per_shard=4)
-    return ShardedImages(folder)
+    return store_images(folder, [f"{number}.png" for number in range(COUNT)], np.stack(crops))
 
 
 def opened(hr: ShardedImages, settings: DegradedSet, limit: int | None = None) -> DegradedImages:
@@ -148,9 +147,8 @@ def test_a_mosaic_is_the_mean_of_hr_pixels(hr: ShardedImages) -> None:
 
 def test_a_mosaic_cell_larger_than_the_image_gives_one_colour(tmp_path: Path) -> None:
     image = data.astronaut()[100:132, 200:224]
-    stream = ImageStream([ImageBatch(["a.png"], image[None])])
-    write_shards(tmp_path, stream, split="test", images_per_shard=4)
-    _, lr = pixels(opened(ShardedImages(tmp_path), DegradedSet(mosaic_cell=16)))
+    hr = store_images(tmp_path, ["a.png"], image[None])
+    _, lr = pixels(opened(hr, DegradedSet(mosaic_cell=16)))
     assert lr.shape == (1, 8, 6, 3)
     assert (lr == lr[:, :1, :1]).all()
     assert np.abs(lr[0, 0, 0] - image.mean(axis=(0, 1))).max() <= 1

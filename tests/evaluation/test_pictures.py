@@ -8,16 +8,15 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
+from stored_images import store_images
 
 from deepdepixelate import downscale, upscale
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
-    ImageBatch,
     ImagePairs,
-    ImageStream,
     ShardedImages,
-    write_shards,
 )
+from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.evaluation.pictures import (
     choose_examples,
     choose_spread,
@@ -45,10 +44,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> ImagePairs:
     folder: Path = tmp_path_factory.mktemp("pairs")
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8)
     names = [f"{number}.png" for number in range(COUNT)]
-    stream = ImageStream([ImageBatch(names, pixels)])
-    write_shards(folder / "hr", stream, split="test", images_per_shard=2)
-    hr = ShardedImages(folder / "hr")
-    write_shards(folder / "lr", degrade(hr, 4), split="test", images_per_shard=2)
+    hr = store_images(folder / "hr", names, pixels, per_shard=2)
+    write_dataset(folder / "lr", degrade(hr, 4), split="test")
     return ImagePairs(hr, ShardedImages(folder / "lr"))
 
 

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from stored_images import store_images
 
 from deepdepixelate import downscale, psnr_y, ssim_y, st_lpips, upscale
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.shards import (
     ImageBatch,
     ImagePairs,
-    ImageStream,
     ShardedImages,
-    write_shards,
 )
+from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.evaluation.scoring import (
     Enlarger,
@@ -82,10 +82,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> ImagePairs:
     folder = tmp_path_factory.mktemp("pairs")
     pixels = np.stack([picture(seed) for seed in range(COUNT)])
     names = [f"{number}.png" for number in range(COUNT)]
-    stream = ImageStream([ImageBatch(names, pixels)])
-    write_shards(folder / "hr", stream, split="test", images_per_shard=3)
-    hr = ShardedImages(folder / "hr")
-    write_shards(folder / "lr", degrade(hr, 4), split="test", images_per_shard=3)
+    hr = store_images(folder / "hr", names, pixels, per_shard=3)
+    write_dataset(folder / "lr", degrade(hr, 4), split="test")
     return ImagePairs(hr, ShardedImages(folder / "lr"))
 
 

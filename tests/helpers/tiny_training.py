@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stored_images import store_images
 from torch import Tensor
 
-from deepdepixelate.data.shards import (
-    ImageBatch,
-    ImagePairs,
-    ImageStream,
-    ShardedImages,
-    write_shards,
-)
+from deepdepixelate.data.shards import ImagePairs
 from deepdepixelate.models.device import Compute
 from deepdepixelate.models.discriminator import Discriminator, DiscriminatorArchitecture
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
@@ -49,22 +44,10 @@ def write_pairs(
     """HR images as shards of four, and every ``scale``-th pixel of them as LR."""
     names = [f"{index:06d}.png" for index in range(len(hr))]
     lr = np.ascontiguousarray(hr[:, ::scale, ::scale])
-    made = write_shards(
-        directory / "hr" / split,
-        ImageStream([ImageBatch(names, hr)]),
-        split=split,
-        images_per_shard=4,
-    )
-    details: Mapping[str, Any] = {"source": made.digest, "scale": scale}
-    write_shards(
-        directory / "lr" / split,
-        ImageStream([ImageBatch(names, lr)], lambda: details),
-        split=split,
-        images_per_shard=4,
-    )
-    return ImagePairs(
-        ShardedImages(directory / "hr" / split), ShardedImages(directory / "lr" / split)
-    )
+    stored = store_images(directory / "hr" / split, names, hr, split=split)
+    details = {"source": stored.manifest.digest, "scale": scale}
+    shrunk = store_images(directory / "lr" / split, names, lr, split=split, details=details)
+    return ImagePairs(stored, shrunk)
 
 
 def tiny_generator(seed: int = 0, *, channels: int = 8, scale: int = 4) -> Generator:

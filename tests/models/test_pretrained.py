@@ -32,7 +32,7 @@ def test_each_is_better_by_what_it_was_trained_for_on_a_face_that_it_never_saw()
         height=218,
         overlap=0.5,
     ).load()
-    face = decode(faces.read("astronaut_0_1.png"), 178, 218)[None, 1:217, 1:177]
+    face = decode(faces.images.read("astronaut_0_1.png"), 178, 218)[None, 1:217, 1:177]
     lr = downscale(face, 4)
     srresnet, srgan = (
         enlarge(build_generator(find_generator(name)), lr, torch.device("cpu"))

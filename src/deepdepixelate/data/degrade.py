@@ -1,64 +1,95 @@
 """LR images of a dataset: bicubic, or realistic with a degradation drawn for each image."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from tqdm import tqdm
 
 from deepdepixelate.data.realistic import degrade_realistically
 from deepdepixelate.data.resize import KERNEL, downscale
-from deepdepixelate.data.shards import ImageBatch, ImageStream, ShardedImages
-from deepdepixelate.parallel import map_in_order
+from deepdepixelate.data.shards import ImageBatch, ShardedImages, read_shard
+from deepdepixelate.data.writing import ROWS, DatasetPlan, MadeImages, ShardTask, shard_key
+from deepdepixelate.parallel import LOCAL, Engine, map_in_order
 from deepdepixelate.parameters.degrading import RealisticParameters
 
-_IMAGES_PER_TASK = 32
+_IMAGES_PER_BATCH = 32
 
 
 def degrade(
     hr: ShardedImages,
     scale: int,
     realistic: RealisticParameters | None = None,
-    workers: int | None = None,
-) -> ImageStream:
-    """Prepare the stream of LR images of a dataset, one to one and in its order.
+    engine: Engine = LOCAL,
+) -> DatasetPlan:
+    """Plan the LR shards of a dataset, one for each HR shard, with its images in its order.
 
     Args:
         hr: the HR images.
         scale: how many times smaller LR is.
         realistic: parameters of realistic LR; None for bicubic LR.
-        workers: threads, by default one per processor; the images do not depend on it.
+        engine: makes the shards; the images do not depend on it.
     """
-    table: list[dict[str, Any]] = []
+    kernel = {"kernel": KERNEL} if realistic is None else _describe(realistic)
+    height, width, channels = hr.manifest.shape
+    return DatasetPlan(
+        tasks=[
+            ShardTask(
+                index,
+                names := hr.shard_names(index),
+                shard_key(stage="degrade", hr=shard.sha256, names=names, scale=scale, **kernel),
+            )
+            for index, shard in enumerate(hr.manifest.shards)
+        ],
+        make=_Shrinker(
+            tuple(hr.directory.absolute() / shard.file for shard in hr.manifest.shards),
+            hr.manifest.shape,
+            scale,
+            realistic,
+        ),
+        shape=(height // scale, width // scale, channels),
+        details={"source": hr.manifest.digest, "scale": scale, **kernel},
+        engine=engine,
+        title=f"degrade {hr.manifest.split}",
+    )
 
-    def shrink(batch: ImageBatch) -> tuple[ImageBatch, list[dict[str, Any]]]:
+
+@dataclass(frozen=True)
+class _Shrinker:
+    """Makes the LR images of an HR shard.
+
+    Attributes:
+        hr: the HR shards.
+        shape: of an HR image, (H, W, C).
+        scale: how many times smaller LR is.
+        realistic: parameters of realistic LR; None for bicubic LR.
+    """
+
+    hr: tuple[Path, ...]
+    shape: tuple[int, int, int]
+    scale: int
+    realistic: RealisticParameters | None
+
+    def __call__(self, task: ShardTask, threads: int) -> Iterator[MadeImages]:
+        before = torch.get_num_threads()
+        try:
+            batches = read_shard(self.hr[task.index], task.names, self.shape, _IMAGES_PER_BATCH)
+            yield from map_in_order(self._shrink, batches, threads)
+        finally:
+            torch.set_num_threads(before)
+
+    def _shrink(self, batch: ImageBatch) -> MadeImages:
         torch.set_num_threads(1)  # one batch per worker is faster than all workers on each batch
-        if realistic is None:
-            return ImageBatch(batch.names, downscale(batch.pixels, scale)), []
-        made = [degrade_realistically(image, realistic, scale) for image in batch.pixels]
+        if self.realistic is None:
+            return MadeImages(batch.names, downscale(batch.pixels, self.scale))
+        made = [degrade_realistically(image, self.realistic, self.scale) for image in batch.pixels]
         rows = [
             {"name": name, **asdict(degradation)}
             for name, (_, degradation) in zip(batch.names, made, strict=True)
         ]
-        return ImageBatch(batch.names, np.stack([image for image, _ in made])), rows
-
-    def batches() -> Iterator[ImageBatch]:
-        threads = torch.get_num_threads()
-        try:
-            with tqdm(total=len(hr), desc=f"degrade {hr.manifest.split}", unit="image") as progress:
-                for batch, rows in map_in_order(shrink, hr.batches(_IMAGES_PER_TASK), workers):
-                    table.extend(rows)
-                    yield batch
-                    progress.update(len(batch.names))
-        finally:
-            torch.set_num_threads(threads)
-
-    kernel = {"kernel": KERNEL} if realistic is None else _describe(realistic)
-    details = {"source": hr.manifest.digest, "scale": scale, **kernel}
-    return ImageStream(batches(), details=lambda: details, table=lambda: _as_csv(table))
+        return MadeImages(batch.names, np.stack([image for image, _ in made]), {ROWS: rows})
 
 
 def _describe(parameters: RealisticParameters) -> dict[str, Any]:
@@ -68,11 +99,3 @@ def _describe(parameters: RealisticParameters) -> dict[str, Any]:
         f"arXiv 2107.10833, section 3); {100 * parameters.clean:g}% of images clean: {KERNEL}"
     )
     return {"kernel": kernel, "kind": "realistic", "realistic": parameters.model_dump(mode="json")}
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> bytes:
-    """A CSV file with one row per image, numbers to six digits; empty if there are no rows."""
-    if not rows:
-        return b""
-    text: str = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return text.encode()

@@ -5,23 +5,29 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from deepdepixelate.data.shards import ImageBatch, ImageStream, ShardedImages
-from deepdepixelate.data.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
+from deepdepixelate.data.shards import ShardedImages
+from deepdepixelate.data.sources import (
+    SPLITS,
+    EncodedImages,
+    FaceSource,
+    RejectedImageError,
+    Split,
+    decode,
+)
+from deepdepixelate.data.writing import DatasetPlan, MadeImages, ShardTask, shard_key
 from deepdepixelate.errors import UserError
-from deepdepixelate.parallel import map_in_order
+from deepdepixelate.parallel import LOCAL, Engine, map_in_order
 from deepdepixelate.parameters import IngestParameters
 
 logger = logging.getLogger(__name__)
 
-_IMAGES_PER_TASK = 32
+_IMAGES_PER_BATCH = 32
 
 
 def centre_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -30,18 +36,21 @@ def centre_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     return image[top : top + height, left : left + width]
 
 
-def ingest(source: FaceSource, parameters: IngestParameters) -> dict[Split, ImageStream]:
-    """Prepare a stream of cropped HR images for each split; images are read as it is written.
+def ingest(
+    source: FaceSource, parameters: IngestParameters, engine: Engine = LOCAL
+) -> dict[Split, DatasetPlan]:
+    """Plan the HR shards of each split, from the names alone.
 
     Args:
         source: the encoded images.
-        parameters: the required image size, the crop, and the limits.
+        parameters: the required image size, the crop, the limits, and the images per shard.
+        engine: makes the shards.
 
     Returns:
-        Streams to be written one after another, in the order of the splits.
+        Plans to be carried out one after another, in the order of the splits.
 
     Raises:
-        UserError: a split has no image; or, while a stream is written, too many images are
+        UserError: a split has no image; or, while a plan is carried out, too many images are
             unusable.
     """
     place = source.origin.get("path")
@@ -60,7 +69,38 @@ def ingest(source: FaceSource, parameters: IngestParameters) -> dict[Split, Imag
         )
     total = sum(map(len, names.values()))
     limit = _RejectionLimit(floor(parameters.max_rejected_fraction * total + 1e-9), total)
-    return {split: _stream(source, split, names[split], parameters, limit) for split in SPLITS}
+    return {
+        split: DatasetPlan(
+            tasks=_tasks(source, names[split], parameters),
+            make=_FaceMaker(source.images, parameters),
+            shape=(parameters.crop_height, parameters.crop_width, 3),
+            details={
+                "origin": dict(source.origin),
+                "missing": source.missing[split],
+                "unlisted": source.unlisted,
+                "crop": f"centre, {parameters.crop_width}x{parameters.crop_height}",
+            },
+            engine=engine,
+            check=limit.add_all,
+            title=f"ingest {split}",
+        )
+        for split in SPLITS
+    }
+
+
+def _tasks(
+    source: FaceSource, names: Sequence[str], parameters: IngestParameters
+) -> list[ShardTask]:
+    settings = parameters.model_dump(
+        mode="json", exclude={"limit_per_split", "max_rejected_fraction", "images_per_shard"}
+    )
+    tasks: list[ShardTask] = []
+    for start in range(0, len(names), parameters.images_per_shard):
+        chosen = tuple(names[start : start + parameters.images_per_shard])
+        stamps = [(name, source.images.stamp(name)) for name in chosen]
+        key = shard_key(stage="ingest", settings=settings, images=stamps)
+        tasks.append(ShardTask(len(tasks), chosen, key))
+    return tasks
 
 
 @dataclass
@@ -71,10 +111,12 @@ class _RejectionLimit:
     total: int
     count: int = 0
 
-    def add(self, name: str, reason: str) -> None:
-        """Count an image; UserError if there are more than ``limit``."""
-        self.count += 1
+    def add_all(self, details: Mapping[str, Sequence[Any]]) -> None:
+        """Count the images that a shard rejected; UserError if there are more than ``limit``."""
+        rejected = details["rejected"]
+        self.count += len(rejected)
         if self.count > self.limit:
+            name, reason = rejected[-1]["name"], rejected[-1]["reason"]
             raise UserError(
                 f"{self.count} images cannot be used, more than ingest.max_rejected_fraction "
                 f"allows ({self.limit} of {self.total:,}); the last one: {name} ({reason}). Check "
@@ -82,66 +124,37 @@ class _RejectionLimit:
             )
 
 
-def _stream(
-    source: FaceSource,
-    split: Split,
-    names: Sequence[str],
-    parameters: IngestParameters,
-    limit: _RejectionLimit,
-) -> ImageStream:
-    hashes: list[str] = []
-    rejected: list[dict[str, str]] = []
+@dataclass(frozen=True)
+class _FaceMaker:
+    """Decodes and crops the images of a shard."""
 
-    def batches() -> Iterator[ImageBatch]:
-        starts = range(0, len(names), _IMAGES_PER_TASK)
-        tasks = (names[start : start + _IMAGES_PER_TASK] for start in starts)
-        decode_task = partial(_decode_batch, source, parameters)
-        with tqdm(total=len(names), desc=f"ingest {split}", unit="image") as progress:
-            for batch, batch_hashes, failures in map_in_order(decode_task, tasks):
-                progress.update(len(batch.names) + len(failures))
-                hashes.extend(batch_hashes)
-                rejected.extend(failures)
-                for failure in failures:
-                    limit.add(**failure)
-                yield batch
+    images: EncodedImages
+    parameters: IngestParameters
 
-    def details() -> Mapping[str, Any]:
-        return {
-            "origin": dict(source.origin),
-            "missing": source.missing[split],
-            "unlisted": source.unlisted,
-            "crop": f"centre, {parameters.crop_width}x{parameters.crop_height}",
-            "rejected": rejected,
-            "content_sha256": hashes,
-        }
+    def __call__(self, task: ShardTask, threads: int) -> Iterator[MadeImages]:
+        starts = range(0, len(task.names), _IMAGES_PER_BATCH)
+        batches = (task.names[start : start + _IMAGES_PER_BATCH] for start in starts)
+        return map_in_order(self._decode, batches, threads)
 
-    return ImageStream(batches(), details)
-
-
-def _decode_batch(
-    source: FaceSource, parameters: IngestParameters, names: Sequence[str]
-) -> tuple[ImageBatch, list[str], list[dict[str, str]]]:
-    """Decode and crop images.
-
-    Returns:
-        The usable images, the SHA-256 of their encoded bytes, and the name of each unusable image
-        with the reason.
-    """
-    pixels = np.empty((len(names), parameters.crop_height, parameters.crop_width, 3), np.uint8)
-    usable: list[str] = []
-    hashes: list[str] = []
-    failures: list[dict[str, str]] = []
-    for name in names:
-        try:
-            encoded = source.images.read(name)
-            image = decode(encoded, parameters.width, parameters.height)
-        except RejectedImageError as error:
-            failures.append({"name": name, "reason": str(error)})
-            continue
-        pixels[len(usable)] = centre_crop(image, parameters.crop_width, parameters.crop_height)
-        usable.append(name)
-        hashes.append(hashlib.sha256(encoded).hexdigest())
-    return ImageBatch(usable, pixels[: len(usable)]), hashes, failures
+    def _decode(self, names: Sequence[str]) -> MadeImages:
+        """The usable images, the SHA-256 of their encoded bytes, and the unusable ones."""
+        parameters = self.parameters
+        pixels = np.empty((len(names), parameters.crop_height, parameters.crop_width, 3), np.uint8)
+        usable: list[str] = []
+        hashes: list[str] = []
+        rejected: list[dict[str, str]] = []
+        for name in names:
+            try:
+                encoded = self.images.read(name)
+                image = decode(encoded, parameters.width, parameters.height)
+            except RejectedImageError as error:
+                rejected.append({"name": name, "reason": str(error)})
+                continue
+            pixels[len(usable)] = centre_crop(image, parameters.crop_width, parameters.crop_height)
+            usable.append(name)
+            hashes.append(hashlib.sha256(encoded).hexdigest())
+        lists: dict[str, list[Any]] = {"rejected": rejected, "content_sha256": hashes}
+        return MadeImages(usable, pixels[: len(usable)], lists)
 
 
 def report(images: Mapping[Split, ShardedImages]) -> dict[str, Any]:

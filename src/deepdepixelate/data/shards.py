@@ -1,15 +1,15 @@
 """Datasets of images of one size, stored as shards of raw uint8 ``.npy`` with a manifest.
 
 A folder holds ``shard-00000.npy``, ``shard-00001.npy``, … of shape (count, H, W, C) and
-``manifest.json``. The manifest is written last and renamed into place, so a folder that has one is
-complete. Shards are read as memory maps: a random crop reads a page or two and decodes nothing.
+``manifest.json``. ``write_dataset`` writes the manifest last and renames it into place, so a folder
+that has one is complete. Shards are read as memory maps: a random crop reads a page or two and
+decodes nothing.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import atomic_write, make_folder
+from deepdepixelate.parallel import map_in_order
 
 MANIFEST = "manifest.json"
 TABLE = "degradations.csv"
@@ -37,21 +37,6 @@ class ImageBatch:
     pixels: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class ImageStream:
-    """Images that are made while they are written, so that memory stays small.
-
-    Attributes:
-        batches: the images in order; can be iterated once.
-        details: gives the manifest's ``details`` (a JSON object); called after the last batch.
-        table: gives the content of ``TABLE``, empty for no file; called after the last batch.
-    """
-
-    batches: Iterable[ImageBatch]
-    details: Callable[[], Mapping[str, Any]] = field(default=dict)
-    table: Callable[[], bytes] = field(default=bytes)
-
-
 class Shard(BaseModel):
     """One file of a dataset: its name, number of images, and SHA-256."""
 
@@ -63,7 +48,12 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of ``manifest.json``. ``shape`` is that of one image: (H, W, C)."""
+    """The content of ``manifest.json``.
+
+    Attributes:
+        shape: of one image: (H, W, C).
+        seal: SHA-256 of the other fields, as JSON with sorted keys: an edited manifest shows.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,6 +64,18 @@ class Manifest(BaseModel):
     shards: tuple[Shard, ...]
     names: tuple[str, ...]
     details: dict[str, Any]
+    seal: str
+
+    @classmethod
+    def sealed(cls, **fields: Any) -> Self:
+        """Make a manifest from all fields but the seal."""
+        unsealed = cls(**fields, seal="")
+        return unsealed.model_copy(update={"seal": unsealed.find_seal()})
+
+    def find_seal(self) -> str:
+        """The seal that fits the other fields."""
+        fields = self.model_dump(mode="json", exclude={"seal"})
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def digest(self) -> str:
@@ -91,7 +93,10 @@ class ShardedImages:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.manifest = _read_manifest(directory)
+        self.manifest = read_manifest(directory)
+        for shard in self.manifest.shards:
+            if not has_size(file := directory / shard.file, shard, self.manifest.shape):
+                raise UserError(f"{file} is missing or cut short. {_REPAIR}")
         self._starts = np.cumsum([0, *(shard.count for shard in self.manifest.shards)])
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
@@ -121,30 +126,21 @@ class ShardedImages:
     def verify(self) -> None:
         """Read every shard and compare it with the hash in the manifest.
 
-        Shards are not synced to the disk when they are written, as that would take most of the
-        time: after a power failure, a shard of the right size can hold zeros.
-
         Raises:
-            UserError: a shard differs.
+            UserError: shards differ.
         """
-        for shard in self.manifest.shards:
-            path = self.directory / shard.file
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                    raise UserError(f"{path} is damaged. {_REPAIR}")
+        if damaged := find_damaged(self.directory, self.manifest):
+            raise UserError(f"damaged: {', '.join(map(str, damaged))}. {_REPAIR}")
 
     def batches(self, size: int) -> Iterator[ImageBatch]:
         """All images in order, at most ``size`` at a time, read without memory maps."""
-        done = 0
-        for shard in self.manifest.shards:
-            with (self.directory / shard.file).open("rb") as file:
-                file.seek(len(_header((shard.count, *self.manifest.shape))))
-                for start in range(0, shard.count, size):
-                    count = min(size, shard.count - start)
-                    values = np.fromfile(file, np.uint8, count * int(np.prod(self.manifest.shape)))
-                    names = list(self.names[done : done + count])
-                    yield ImageBatch(names, values.reshape(count, *self.manifest.shape))
-                    done += count
+        for index, shard in enumerate(self.manifest.shards):
+            names = self.shard_names(index)
+            yield from read_shard(self.directory / shard.file, names, self.manifest.shape, size)
+
+    def shard_names(self, index: int) -> tuple[str, ...]:
+        """The names of the images of one shard, in order."""
+        return self.names[int(self._starts[index]) : int(self._starts[index + 1])]
 
 
 class ImagePairs:
@@ -187,117 +183,8 @@ class ImagePairs:
             done += len(hr.names)
 
 
-@dataclass
-class _ShardWriter:
-    """Writes one shard, batch by batch; until ``finish`` its header counts ``capacity`` images."""
-
-    path: Path
-    shape: tuple[int, int, int]
-    capacity: int
-    count: int = 0
-
-    def __enter__(self) -> Self:
-        self._file = self.path.open("w+b")
-        self._pool = ThreadPoolExecutor(1)
-        self._hash = hashlib.sha256()
-        self._write(_header((self.capacity, *self.shape)))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
-        self._file.close()
-
-    def append(self, pixels: NDArray[np.uint8]) -> None:
-        self._write(np.ascontiguousarray(pixels).data.cast("B"))
-        self.count += len(pixels)
-
-    def finish(self) -> Shard:
-        """Write the number of images into the header, if the shard is not full."""
-        if self.count < self.capacity:
-            self._file.seek(0)
-            self._file.write(_header((self.count, *self.shape)))
-            self._file.flush()
-            self._file.seek(0)
-            self._hash = hashlib.file_digest(self._file, "sha256")
-        return Shard(file=self.path.name, count=self.count, sha256=self._hash.hexdigest())
-
-    def _write(self, data: bytes | memoryview) -> None:
-        written = self._pool.submit(self._file.write, data)  # hash while writing
-        self._hash.update(data)
-        written.result()
-
-
-def write_shards(
-    directory: Path, stream: ImageStream, *, split: str, images_per_shard: int
-) -> Manifest:
-    """Write a stream of images of one size as shards, and then their manifest.
-
-    An earlier dataset in the folder is removed first, its manifest before its shards.
-
-    Raises:
-        UserError: the stream has no images, or the folder cannot be written to.
-        ValueError: the images are not uint8 of one size.
-    """
-    try:
-        make_folder(directory)
-        _remove_shards(directory)
-        shards, names, shape = _write_all(directory, stream, images_per_shard)
-        if shape is None:
-            raise UserError(f"no usable images for the {split} split: {directory} was not written.")
-        manifest = Manifest(
-            count=len(names),
-            shape=shape,
-            split=split,
-            shards=tuple(shards),
-            names=tuple(names),
-            details=dict(stream.details()),
-        )
-        if table := stream.table():
-            with atomic_write(directory / TABLE) as file:
-                file.write(table)
-        with atomic_write(directory / MANIFEST) as file:
-            file.write(manifest.model_dump_json(indent=1).encode())
-    except OSError as error:
-        with suppress(OSError):
-            _remove_shards(directory)
-        raise UserError(
-            f"{directory} could not be written: {error.strerror or error}. The incomplete dataset "
-            "was removed; make room or mend the permissions and run the same command again."
-        ) from error
-    return manifest
-
-
-def _remove_shards(directory: Path) -> None:
-    """Remove a dataset's files, the manifest first; other files in the folder stay."""
-    for path in (directory / MANIFEST, directory / TABLE, *directory.glob("shard-*.npy")):
-        path.unlink(missing_ok=True)
-
-
-def _write_all(
-    directory: Path, stream: ImageStream, images_per_shard: int
-) -> tuple[list[Shard], list[str], tuple[int, int, int] | None]:
-    shards: list[Shard] = []
-    names: list[str] = []
-    shape: tuple[int, int, int] | None = None
-    waiting = (batch for batch in stream.batches if batch.names)
-    batch = next(waiting, None)
-    while batch is not None:
-        shape = shape or (batch.pixels.shape[1], batch.pixels.shape[2], batch.pixels.shape[3])
-        path = directory / f"shard-{len(shards):05d}.npy"
-        with _ShardWriter(path, shape, images_per_shard) as shard:
-            while batch is not None and shard.count < images_per_shard:
-                if batch.pixels.dtype != np.uint8 or batch.pixels.shape[1:] != shape:
-                    raise ValueError(f"{batch.pixels.dtype} {batch.pixels.shape[1:]} among {shape}")
-                room = images_per_shard - shard.count
-                shard.append(batch.pixels[:room])
-                names += batch.names[:room]
-                rest = ImageBatch(batch.names[room:], batch.pixels[room:])
-                batch = rest if rest.names else next(waiting, None)
-            shards.append(shard.finish())
-    return shards, names, shape
-
-
-def _read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """Read the manifest of a folder; UserError if there is none, or if it is damaged."""
     path = directory / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -308,16 +195,54 @@ def _read_manifest(directory: Path) -> Manifest:
             f"{path} is damaged ({error.error_count()} errors, the first: "
             f"{error.errors()[0]['msg']}). {_REPAIR}"
         ) from error
-    for shard in manifest.shards:
-        header = _header((shard.count, *manifest.shape))
-        expected = len(header) + shard.count * int(np.prod(manifest.shape))
-        file = directory / shard.file
-        if not file.is_file() or file.stat().st_size != expected:
-            raise UserError(f"{file} is missing or cut short. {_REPAIR}")
+    if manifest.seal != manifest.find_seal():
+        raise UserError(f"{path} is damaged: it was changed after it was written. {_REPAIR}")
     return manifest
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def read_shard(
+    path: Path, names: Sequence[str], shape: tuple[int, int, int], size: int
+) -> Iterator[ImageBatch]:
+    """Read the images of one shard in order, at most ``size`` at a time."""
+    with path.open("rb") as file:
+        file.seek(len(npy_header((len(names), *shape))))
+        for start in range(0, len(names), size):
+            chosen = list(names[start : start + size])
+            values = np.fromfile(file, np.uint8, len(chosen) * int(np.prod(shape)))
+            yield ImageBatch(chosen, values.reshape(len(chosen), *shape))
+
+
+def has_size(path: Path, shard: Shard, shape: tuple[int, int, int]) -> bool:
+    """Whether a file is there and has the size of its shard."""
+    expected = len(npy_header((shard.count, *shape))) + shard.count * int(np.prod(shape))
+    return path.is_file() and path.stat().st_size == expected
+
+
+def matches(path: Path, shard: Shard, shape: tuple[int, int, int]) -> bool:
+    """Whether a file is there and has the content of its shard; reads all of it.
+
+    Shards are not synced to the disk when they are written: after a power failure, a file of the
+    right size can hold zeros.
+    """
+    if not has_size(path, shard, shape):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+
+
+def find_damaged(directory: Path, manifest: Manifest) -> list[Path]:
+    """The shards that are missing or differ from the manifest; reads all of them."""
+    results = map_in_order(
+        lambda shard: matches(directory / shard.file, shard, manifest.shape), manifest.shards
+    )
+    return [
+        directory / shard.file
+        for shard, intact in zip(manifest.shards, results, strict=True)
+        if not intact
+    ]
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
     """The ``.npy`` header. NumPy pads it, so its length does not depend on the count."""
     header = BytesIO()
     np.lib.format.write_array_header_1_0(

@@ -217,7 +217,8 @@ def _find_images(directory: Path) -> tuple[Path, list[str], EncodedImages]:
         directory = directory.parent
     if (place := directory / _ARCHIVE).exists():
         archive = ZippedImages(place)
-        names, images = archive.names, archive
+        names = archive.names
+        images: EncodedImages = archive
     else:
         place = _find_folder(directory)
         names, images = _list_images(place), ImageFolder(place)

@@ -6,7 +6,7 @@ deepdepixelate.parameters`` prints the reference, ``docs/reference/parameters.md
 """
 
 from deepdepixelate.parameters.checking import Parameters, check_parameters
-from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
+from deepdepixelate.parameters.data import DegradeParameters, IngestParameters, RayParameters
 from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
@@ -35,6 +35,7 @@ __all__ = [
     "LearningRate",
     "Parameters",
     "PretrainParameters",
+    "RayParameters",
     "Schedule",
     "TrainGanParameters",
     "TrainingParameters",

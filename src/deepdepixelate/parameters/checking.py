@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import SSIM_WINDOW
-from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
+from deepdepixelate.parameters.data import DegradeParameters, IngestParameters, RayParameters
 from deepdepixelate.parameters.results import EnhanceParameters, EvaluateParameters
 from deepdepixelate.parameters.training import (
     PretrainParameters,
@@ -28,6 +28,10 @@ class Parameters(Section):
     train_gan: TrainGanParameters
     evaluate: EvaluateParameters
     enhance: EnhanceParameters
+    engine: Literal["local", "ray"]
+    """Where the tasks of ingest, degrade and verify run: on the processors of this machine, or on a
+    Ray cluster."""
+    ray: RayParameters
     celeba_dir: UserPath | None = None
     """Folder with CelebA's archive (or images) and partition list, for ``--env celeba``; null: that
     of conf/celeba/globals.yml."""

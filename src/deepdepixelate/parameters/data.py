@@ -11,6 +11,13 @@ from deepdepixelate.parameters.types import Count, Fraction, Section
 CropSide = Annotated[int, Field(ge=8, multiple_of=8)]
 
 
+class RayParameters(Section):
+    """The Ray cluster, for ``engine: ray``."""
+
+    address: str | None
+    """Of the cluster, such as ray://HOST:10001 or auto; null: one of this machine alone."""
+
+
 class IngestParameters(Section):
     """From the archive to HR shards."""
 
@@ -26,6 +33,8 @@ class IngestParameters(Section):
     """Height of the centre crop that is stored, in pixels."""
     max_rejected_fraction: Fraction
     """The run stops if a larger fraction of the images is unusable."""
+    images_per_shard: Count
+    """Images in a file of HR or LR images. A task of the engine makes one such file."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":

@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 shrink,
-                inputs=[f"hr_{split}", "params:degrade"],
+                inputs=[f"hr_{split}", "params:degrade", "params:engine", "params:ray"],
                 outputs=f"lr_{split}",
                 name=f"shrink_{split}",
             )

@@ -3,17 +3,19 @@
 from typing import Any
 
 from deepdepixelate.data.ingest import ingest, report
-from deepdepixelate.data.shards import ImageStream, ShardedImages
+from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.data.sources import FaceSource
-from deepdepixelate.parameters import IngestParameters
+from deepdepixelate.data.writing import DatasetPlan
+from deepdepixelate.parallel import find_engine
+from deepdepixelate.parameters import IngestParameters, RayParameters
 
 
 def store_faces(
-    faces: FaceSource, parameters: IngestParameters
-) -> tuple[ImageStream, ImageStream, ImageStream]:
-    """Decode, check and crop the faces of the train, val and test split."""
-    streams = ingest(faces, parameters)
-    return streams["train"], streams["val"], streams["test"]
+    faces: FaceSource, parameters: IngestParameters, engine: str, ray: RayParameters
+) -> tuple[DatasetPlan, DatasetPlan, DatasetPlan]:
+    """Plan the HR shards of the train, val and test split; saving a plan makes them."""
+    plans = ingest(faces, parameters, find_engine(engine, ray.address))
+    return plans["train"], plans["val"], plans["test"]
 
 
 def report_on_faces(

@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 store_faces,
-                inputs=["faces", "params:ingest"],
+                inputs=["faces", "params:ingest", "params:engine", "params:ray"],
                 outputs=["hr_train", "hr_val", "hr_test"],
                 name="store_faces",
             ),
