@@ -164,3 +164,12 @@ def test_pairs_verify_both_sides(tmp_path: Path, which: str) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged: "):
         pairs.verify()
+
+
+def test_a_manifest_of_an_earlier_version_is_reported(tmp_path: Path) -> None:
+    write(tmp_path, make_pixels(3))
+    path = tmp_path / "manifest.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fields[name] for name in fields if name != "seal"}))
+    with pytest.raises(UserError, match=r"written by an earlier version\. Run kedro run"):
+        ShardedImages(tmp_path)

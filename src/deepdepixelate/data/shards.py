@@ -191,6 +191,8 @@ def read_manifest(directory: Path) -> Manifest:
     except FileNotFoundError:
         raise UserError(f"{directory} has no complete dataset: {MANIFEST} is missing.") from None
     except ValidationError as error:
+        if [problem["loc"] for problem in error.errors()] == [("seal",)]:
+            raise UserError(f"{path} was written by an earlier version. {_REPAIR}") from error
         raise UserError(
             f"{path} is damaged ({error.error_count()} errors, the first: "
             f"{error.errors()[0]['msg']}). {_REPAIR}"
