@@ -57,6 +57,15 @@ class Engine(Protocol):
     def threads_per_task(self, items: Sized) -> int:
         """How many threads a task may use, when these are all tasks."""
 
+    def map_ranges(
+        self, function: Callable[[range, int | None], Iterable[Result]], count: int, size: int
+    ) -> Iterator[Result]:
+        """The results of a function for ranges of at most ``size`` that cover ``range(count)``.
+
+        The function takes a range, and the number of threads that it may use, or None for one per
+        processor. It can be pickled.
+        """
+
 
 @dataclass(frozen=True)
 class LocalEngine:
@@ -78,6 +87,12 @@ class LocalEngine:
         """All processors for a single task, one each for many."""
         workers = self.workers or available_processors()
         return max(1, workers // max(1, len(items)))
+
+    def map_ranges(
+        self, function: Callable[[range, int | None], Iterable[Result]], count: int, size: int
+    ) -> Iterator[Result]:
+        """The function called once, in this thread, as it uses all processors itself."""
+        yield from function(range(count), self.workers)
 
 
 LOCAL = LocalEngine()
@@ -123,6 +138,14 @@ class RayEngine:
     def threads_per_task(self, items: Sized) -> int:
         """One."""
         return 1
+
+    def map_ranges(
+        self, function: Callable[[range, int | None], Iterable[Result]], count: int, size: int
+    ) -> Iterator[Result]:
+        """One task for each range."""
+        ranges = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        for results in self.map(lambda part: list(function(part, 1)), ranges):
+            yield from results
 
     def _connect(self) -> Any:
         try:

@@ -41,7 +41,9 @@ class Faces:
     def __len__(self) -> int:
         return self._batches * BATCH
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
         for batch in range(self._batches):
             names = [f"{batch * BATCH + index:06d}.png" for index in range(BATCH)]
             yield ImageBatch(names, self._hr.copy()), ImageBatch(names, self._lr)

@@ -71,7 +71,9 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
         for name, image in zip(self.names, self.images, strict=True):
             lr = downscale(image[None], self.scale)
             yield ImageBatch([name], image[None]), ImageBatch([name], lr)
@@ -317,7 +319,9 @@ class Endless:
     def __len__(self) -> int:
         return self.count
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
         for start in range(0, self.count, self.batch):
             names = [str(number) for number in range(start, start + self.batch)]
             pixels = np.stack([picture(start % 5)] * self.batch)
@@ -353,7 +357,9 @@ class Partly:
     def __len__(self) -> int:
         return 5
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
         return Gallery([picture(seed) for seed in range(self.kept)]).batches(size)
 
 

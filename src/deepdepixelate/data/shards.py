@@ -132,11 +132,21 @@ class ShardedImages:
         if damaged := find_damaged(self.directory, self.manifest):
             raise UserError(f"damaged: {', '.join(map(str, damaged))}. {_REPAIR}")
 
-    def batches(self, size: int) -> Iterator[ImageBatch]:
-        """All images in order, at most ``size`` at a time, read without memory maps."""
+    def batches(self, size: int, part: range | None = None) -> Iterator[ImageBatch]:
+        """The images in order, at most ``size`` at a time, read without memory maps.
+
+        Args:
+            size: images per batch, at most; no batch has images of two shards.
+            part: the images' numbers, in steps of 1; None for all.
+        """
+        part = range(len(self)) if part is None else part
         for index, shard in enumerate(self.manifest.shards):
-            names = self.shard_names(index)
-            yield from read_shard(self.directory / shard.file, names, self.manifest.shape, size)
+            first, end = int(self._starts[index]), int(self._starts[index + 1])
+            chosen = range(max(first, part.start), min(end, part.stop))
+            if chosen:
+                names = self.names[chosen.start : chosen.stop]
+                path, skip = self.directory / shard.file, chosen.start - first
+                yield from read_shard(path, names, self.manifest.shape, size, skip)
 
     def shard_names(self, index: int) -> tuple[str, ...]:
         """The names of the images of one shard, in order."""
@@ -174,10 +184,12 @@ class ImagePairs:
         self.hr.verify()
         self.lr.verify()
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
-        """All HR and LR images in order, at most ``size`` of each at a time."""
-        done = 0
-        for hr in self.hr.batches(size):
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        """HR and LR images in order, at most ``size`` of each at a time; as for ShardedImages."""
+        done = part.start if part else 0
+        for hr in self.hr.batches(size, part):
             lr = np.stack([self.lr[index] for index in range(done, done + len(hr.names))])
             yield hr, ImageBatch(hr.names, lr)
             done += len(hr.names)
@@ -203,11 +215,11 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def read_shard(
-    path: Path, names: Sequence[str], shape: tuple[int, int, int], size: int
+    path: Path, names: Sequence[str], shape: tuple[int, int, int], size: int, skip: int = 0
 ) -> Iterator[ImageBatch]:
-    """Read the images of one shard in order, at most ``size`` at a time."""
+    """Read so many images of a shard, after the first ``skip``, at most ``size`` at a time."""
     with path.open("rb") as file:
-        file.seek(len(npy_header((len(names), *shape))))
+        file.seek(len(npy_header((len(names), *shape))) + skip * int(np.prod(shape)))
         for start in range(0, len(names), size):
             chosen = list(names[start : start + size])
             values = np.fromfile(file, np.uint8, len(chosen) * int(np.prod(shape)))

@@ -62,13 +62,15 @@ class Benchmark:
     def __len__(self) -> int:
         return len(self._hr)
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
         """HR and LR images in order. Batches hold one image, whatever ``size``: sizes may differ.
 
         HR is cropped at the right and the bottom to multiples of the scale. Images that cannot be
         scored are skipped and added to ``skipped``.
         """
-        for path in self._hr:
+        for path in self._hr if part is None else self._hr[part.start : part.stop]:
             try:
                 hr, lr = self._pair(path)
             except UnreadableImageError as error:

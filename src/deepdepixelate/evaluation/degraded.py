@@ -38,10 +38,18 @@ class DegradedImages:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
-        """HR and LR images in order, at most ``size`` of each at a time."""
-        for start in range(0, len(self), size):
-            indices = self._indices[start : start + size]
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        """HR and LR images in order, at most ``size`` of each at a time.
+
+        Args:
+            size: images per batch, at most.
+            part: the images' numbers, in steps of 1; None for all.
+        """
+        part = range(len(self)) if part is None else part
+        for start in range(part.start, part.stop, size):
+            indices = self._indices[start : min(start + size, part.stop)]
             names = [self._hr.names[index] for index in indices]
             hr = np.stack([self._hr[index] for index in indices])
             lr = np.stack(

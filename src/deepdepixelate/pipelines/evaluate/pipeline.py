@@ -23,7 +23,13 @@ def create_pipeline(*more: str) -> Pipeline:
         [
             node(
                 score_images,
-                inputs=[*_IMAGES_AND_MODELS, "params:evaluate", *more],
+                inputs=[
+                    *_IMAGES_AND_MODELS,
+                    "params:evaluate",
+                    "params:engine",
+                    "params:ray",
+                    *more,
+                ],
                 outputs=["scores", "spectra", "scoring_summary"],
                 name="score_images",
             ),

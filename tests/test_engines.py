@@ -9,18 +9,24 @@ from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from small_faces import HEIGHT, WIDTH, jpeg, write_celeba
+from small_faces import HEIGHT, WIDTH, jpeg, picture, write_celeba
 from stored_images import FromMemory, plan_images, store_images
 
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.ingest import ingest
-from deepdepixelate.data.shards import ShardedImages
+from deepdepixelate.data.shards import ImagePairs, ShardedImages
 from deepdepixelate.data.sources import open_celeba
 from deepdepixelate.data.writing import MadeImages, ShardTask, write_dataset
 from deepdepixelate.errors import UserError
+from deepdepixelate.evaluation import scoring
+from deepdepixelate.evaluation.degraded import DegradedImages
+from deepdepixelate.metrics.identity import find_identity
+from deepdepixelate.metrics.st_lpips import STLPIPS
+from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.parallel import LOCAL, Engine, RayEngine
-from deepdepixelate.parameters import IngestParameters
+from deepdepixelate.parameters import DegradedSet, IngestParameters
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -142,6 +148,30 @@ def _under_way(folder: Path, raylet: int) -> bool:
         int(parent) == raylet and not (folder / "ray" / f"shard-{int(index):05d}.json").exists()
         for index, _, parent in notes
     )
+
+
+def test_a_cluster_scores_as_this_machine_does(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_IMAGES_PER_TASK", 7)
+    pixels = np.stack([picture(number) for number in range(20)])
+    hr = store_images(tmp_path / "hr", [f"{number}.png" for number in range(20)], pixels)
+    write_dataset(tmp_path / "lr", degrade(hr, 4), split="test")
+    sets: dict[str, scoring.Pairs] = {
+        "test": ImagePairs(hr, ShardedImages(tmp_path / "lr")),
+        "noise": DegradedImages(hr, DegradedSet(noise_sigma=5), scale=4, limit=15),
+    }
+    settings: dict[str, Any] = {
+        "models": scoring.enlargers({"srgan": find_generator("srgan")}, scale=4, device="cpu"),
+        "batch_size": 3,
+        "border": None,
+        "st_lpips": STLPIPS(),
+        "identity": find_identity("auto"),
+    }
+    local = scoring.score(sets, **settings)
+    spread = scoring.score(sets, **settings, engine=engine)
+    pd.testing.assert_frame_equal(spread.images, local.images, rtol=1e-5)
+    pd.testing.assert_frame_equal(spread.spectra, local.spectra, rtol=1e-5)
 
 
 def test_an_error_in_a_task_is_the_error_of_the_run(tmp_path: Path, engine: Engine) -> None:
