@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from small_faces import HEIGHT, WIDTH, jpeg, picture, write_celeba
 from stored_images import FromMemory, plan_images, store_images
 
@@ -27,6 +28,7 @@ from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.parallel import LOCAL, Engine, RayEngine
 from deepdepixelate.parameters import DegradedSet, IngestParameters
+from deepdepixelate.photographs.enhance import enhance
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -172,6 +174,31 @@ def test_a_cluster_scores_as_this_machine_does(
     spread = scoring.score(sets, **settings, engine=engine)
     pd.testing.assert_frame_equal(spread.images, local.images, rtol=1e-5)
     pd.testing.assert_frame_equal(spread.spectra, local.spectra, rtol=1e-5)
+
+
+def test_a_cluster_enlarges_photographs(tmp_path: Path, engine: Engine) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(picture(number)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in/broken.png").write_bytes(b"nothing")
+    settings: dict[str, Any] = {
+        "model": "auto",
+        "faces": "ignore",
+        "format": "png",
+        "quality": 95,
+        "strip_metadata": False,
+        "overwrite": False,
+        "max_pixels": 10**6,
+        "tile": 64,
+        "device": "cpu",
+        "precision": "fp32",
+        "self_ensemble": False,
+    }
+    for folder, chosen in (("local", LOCAL), ("ray", engine)):
+        with pytest.raises(UserError, match=r"broken\.png"):
+            enhance([tmp_path / "in"], tmp_path / folder, **settings, engine=chosen)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert sorted(contents(tmp_path / "ray")) == [f"{n}-srgan-4x.png" for n in range(3)]
 
 
 def test_an_error_in_a_task_is_the_error_of_the_run(tmp_path: Path, engine: Engine) -> None:

@@ -167,7 +167,7 @@ def test_what_was_written_is_printed_although_a_later_one_is_interrupted(
             return once(path, max_pixels=max_pixels)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deepdepixelate.photographs.enhance.read_photograph", read)
+    monkeypatch.setattr("deepdepixelate.photographs.work.read_photograph", read)
     with pytest.raises(KeyboardInterrupt):
         enhance([photographs], tmp_path / "out", enhancer)
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'a-tiny-4x.png'}\n"

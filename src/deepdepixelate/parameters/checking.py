@@ -29,8 +29,7 @@ class Parameters(Section):
     evaluate: EvaluateParameters
     enhance: EnhanceParameters
     engine: Literal["local", "ray"]
-    """Where the tasks of ingest, degrade, verify and evaluate run: on the processors of this machine,
-    or on a Ray cluster."""
+    """Where the tasks of all stages but the trainings run: on this machine, or on a Ray cluster."""
     ray: RayParameters
     celeba_dir: UserPath | None = None
     """Folder with CelebA's archive (or images) and partition list, for ``--env celeba``; null: that

@@ -4,21 +4,19 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
-import torch
-from PIL import Image
 from tqdm import tqdm
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import make_folder
 from deepdepixelate.models.pretrained import label_of
-from deepdepixelate.photographs import AUTO, Faces, FormatName, UnreadableImageError
+from deepdepixelate.parallel import LOCAL, Engine
+from deepdepixelate.photographs import AUTO, Faces, FormatName
 from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.faces import FaceFinder, cut, face_region, size_for_generator
+from deepdepixelate.photographs.faces import FaceFinder
 from deepdepixelate.photographs.finding import (
     Failure,
     Found,
@@ -26,17 +24,11 @@ from deepdepixelate.photographs.finding import (
     find_photographs,
     name_outputs,
 )
-from deepdepixelate.photographs.photograph import (
-    FileFormat,
-    Photograph,
-    read_photograph,
-    save_enlarged,
-)
+from deepdepixelate.photographs.photograph import FileFormat
 from deepdepixelate.photographs.planning import Header, announcements, generator_for, read_header
+from deepdepixelate.photographs.work import Job, News, Work
 
 logger = logging.getLogger(__name__)
-
-_NO_MEMORY = "there is not enough memory for it: use smaller tiles, or a smaller photograph"
 
 
 def enhance(
@@ -54,6 +46,7 @@ def enhance(
     device: str,
     precision: str,
     self_ensemble: bool,
+    engine: Engine = LOCAL,
 ) -> list[Path]:
     """Enlarge photographs: what the command and the pipeline ``enhance`` do.
 
@@ -73,6 +66,7 @@ def enhance(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: bf16, fp32 or auto.
         self_ensemble: average the results of each photograph and its mirror image.
+        engine: where to enlarge; other machines need the files at the same paths.
 
     Returns:
         The paths of the enlargements.
@@ -81,6 +75,8 @@ def enhance(
         UserError: there is nothing to enlarge, faces are wanted and dlib is missing, or some
             photographs could not be enlarged; then all others have been.
     """
+    if engine is not LOCAL:  # a task may run in another working directory
+        inputs, output = [path.absolute() for path in inputs], output.absolute()
     finder = None if faces == "ignore" else FaceFinder()
     found = find_photographs(inputs, output)
 
@@ -104,6 +100,7 @@ def enhance(
         overwrite=overwrite,
         finder=finder,
         face_files=faces == "files",
+        engine=engine,
     )
     if message := conclude(found):
         logger.warning(message)
@@ -121,6 +118,7 @@ def enhance_files(
     overwrite: bool = False,
     finder: FaceFinder | None = None,
     face_files: bool = False,
+    engine: Engine = LOCAL,
 ) -> None:
     """Enlarge the photographs found, and record in ``found`` what became of them.
 
@@ -139,6 +137,7 @@ def enhance_files(
         overwrite: replace existing files.
         finder: finds the faces that are to be enlarged separately, if any are.
         face_files: write each face to a file of its own, and not the whole photograph.
+        engine: where to enlarge; other machines need the files at the same paths.
 
     Raises:
         UserError: the output folder cannot be written to, or see ``choose``.
@@ -159,7 +158,7 @@ def enhance_files(
         elif not (overwrite or face_files) and os.path.lexists(place):
             found.already_there += 1
         else:
-            jobs.append(_Job(source.path, place, ending, enhancer))
+            jobs.append(Job(source.path, place, ending, enhancer))
             if header is not None and header.width * header.height <= max_pixels:
                 planned.append(header)
     if not jobs:
@@ -175,31 +174,28 @@ def enhance_files(
         whole=not face_files,
     ):
         tqdm.write(message, file=sys.stderr)
-    written: set[Path] = set()
-    with tqdm(jobs, desc="enhance", unit="photograph") as progress:
-        for job in progress:
-            progress.set_postfix_str(job.path.name)
-            try:
-                original = read_photograph(job.path, max_pixels=max_pixels)
-                _warn(job.path, original.notes)
-                for result in _results(job, original, finder, face_files):
-                    if result.place in written:
-                        raise UserError(f"{result.place} is already a face of another photograph.")
-                    if not overwrite and os.path.lexists(result.place):
-                        found.already_there += 1
-                        continue
-                    _warn(job.path, result.save(form))
-                    written.add(result.place)
-                    found.written.append(result.place)
-                    tqdm.write(printable(result.place))
-            except (UnreadableImageError, UserError) as error:
-                found.failures.append(Failure(job.path, str(error).removesuffix(".")))
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                found.failures.append(Failure(job.path, _NO_MEMORY))
-            else:
-                found.done += 1
+    work = Work(jobs, form, max_pixels, overwrite, finder, face_files)
+    with tqdm(total=len(jobs), desc="enhance", unit="photograph") as progress:
+        for news in engine.map_ranges(work, len(jobs), 1):
+            _record(news, found)
+            progress.set_postfix_str(news.path.name)
+            progress.update(news.finished)
+
+
+def _record(news: News, found: Found) -> None:
+    """Tell the user, and add to the results."""
+    if news.said:
+        tqdm.write(news.said, file=sys.stderr)
+    for note in news.warnings:
+        logger.warning("%s: %s.", news.path, note)
+    found.already_there += news.kept
+    if news.written:
+        found.written.append(news.written)
+        tqdm.write(printable(news.written))
+    if news.failure:
+        found.failures.append(Failure(news.path, news.failure))
+    elif news.finished:
+        found.done += 1
 
 
 def printable(path: Path) -> str:
@@ -208,90 +204,9 @@ def printable(path: Path) -> str:
     return str(path).encode(encoding, "replace").decode(encoding)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A photograph, the file of its enlargement and the end of the file's name."""
-
-    path: Path
-    place: Path
-    ending: str
-    enhancer: Enhancer
-
-    def face_place(self, number: int) -> Path:
-        """The file of a face."""
-        name = self.place.name.removesuffix(self.ending)
-        return self.place.with_name(f"{name}-face-{number}{self.ending}")
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A file to write: a photograph, or a face cut out of it."""
-
-    place: Path
-    original: Photograph
-    scale: int
-    tiles: int
-    enlarge: Callable[[Callable[[], object]], Image.Image]
-
-    def save(self, form: FileFormat) -> tuple[str, ...]:
-        """Enlarge and write it; return notes for the user."""
-        height, width, _ = self.original.pixels.shape
-        form.check_size(self.scale * width, self.scale * height)
-        with tqdm(
-            total=self.tiles, desc=self.place.name, unit="tile", leave=False, disable=self.tiles < 2
-        ) as bar:
-            enlarged = self.enlarge(bar.update)
-        return save_enlarged(self.original, enlarged, self.place, form)
-
-
-def _results(
-    job: _Job, original: Photograph, finder: FaceFinder | None, face_files: bool
-) -> Iterator[_Result]:
-    """The files to write for a photograph, in order."""
-    faces = [] if finder is None else finder.find(original.pixels)
-    if finder is not None:
-        tqdm.write(f"{job.path.name}: {_faces_found(len(faces), face_files)}.", file=sys.stderr)
-    enhancer = job.enhancer
-    if not faces or not face_files:
-        tiles = enhancer.count_tiles(original, faces)
-        enlarge = partial(enhancer.enlarge, original, faces=faces)
-        yield _Result(job.place, original, enhancer.scale, tiles, enlarge)
-        return
-    height, width, _ = original.pixels.shape
-    for number, face in enumerate(faces, 1):
-        region = face_region(face, width, height)
-        wide, high = size_for_generator(region, enhancer)
-        yield _Result(
-            job.face_place(number),
-            cut(original, region),
-            enhancer.scale,
-            len(enhancer.tiles(high, wide)),
-            partial(enhancer.enlarge_region, original, region),
-        )
-
-
-def _faces_found(number: int, face_files: bool) -> str:
-    if number == 0:
-        return "no face found" + ("; the whole photograph is enlarged" if face_files else "")
-    return "1 face found" if number == 1 else f"{number} faces found"
-
-
 def _without_number(path: Path) -> Path:
     """The path of a photograph's enlargement, given that of one of its faces."""
     return path.with_name(re.sub(r"-face-\d+(?!.*-face-\d)", "", path.name))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception means that the memory, of any device, is too small."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    message = str(error)  # PyTorch has no type for this on a CPU
-    return "allocate memory" in message or "not enough memory" in message
-
-
-def _warn(photograph: Path, notes: Iterable[str]) -> None:
-    for note in notes:
-        logger.warning("%s: %s.", photograph, note)
 
 
 def _check_writable(folder: Path) -> None:

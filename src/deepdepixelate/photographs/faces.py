@@ -73,6 +73,9 @@ class FaceFinder:
         self._detect: Any = dlib.get_frontal_face_detector()
         self._lock = Lock()
 
+    def __reduce__(self) -> tuple[type["FaceFinder"], tuple[()]]:
+        return FaceFinder, ()  # dlib's detector cannot be pickled
+
     def find(self, pixels: NDArray[np.uint8]) -> list[Box]:
         """Find the faces in a picture.
 

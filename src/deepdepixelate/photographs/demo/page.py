@@ -20,7 +20,7 @@ from deepdepixelate.photographs.demo.chooser import (
 )
 from deepdepixelate.photographs.demo.work import Cancelled, Job, Work
 from deepdepixelate.photographs.demo.zooming import PLAIN, Opened, Part, Zoomer
-from deepdepixelate.photographs.enhance import is_out_of_memory
+from deepdepixelate.photographs.work import is_out_of_memory
 
 _HEADING = """# Zoom and enhance
 Drop a photograph, click a face, and compare it before and after."""

@@ -1,10 +1,13 @@
 """Node of the stage ``enhance``."""
 
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import EnhanceParameters
+from deepdepixelate.parallel import find_engine
+from deepdepixelate.parameters import EnhanceParameters, RayParameters
 
 
-def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
+def enhance_photographs(
+    parameters: EnhanceParameters, engine: str, ray: RayParameters
+) -> list[str]:
     """Enlarge photographs, as the command ``deepdepixelate enhance`` does; return the paths.
 
     Raises:
@@ -15,4 +18,7 @@ def enhance_photographs(parameters: EnhanceParameters) -> list[str]:
     from deepdepixelate.photographs.enhance import enhance, printable  # these import torch
 
     options = parameters.model_dump(exclude={"input", "output"})
-    return list(map(printable, enhance([parameters.input], parameters.output, **options)))
+    written = enhance(
+        [parameters.input], parameters.output, **options, engine=find_engine(engine, ray.address)
+    )
+    return list(map(printable, written))

@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 enhance_photographs,
-                inputs="params:enhance",
+                inputs=["params:enhance", "params:engine", "params:ray"],
                 outputs="enhanced_photographs",
                 name="enhance_photographs",
             )
