@@ -1,128 +1,156 @@
-"""How fast faces go from the archive to HR and LR shards, and in how much memory.
+"""How fast faces go from the archive to HR and LR shards, in how much memory, and what limits it.
 
-    python tests/benchmarks/ingest.py --images 27500 --celeba data/01_raw/celeba
+    python tests/benchmarks/ingest.py --images 10000 50000 202599 --celeba data/01_raw/celeba
 
-Prints one JSON object. If ``--celeba`` has no archive, one is made of the sample's photographs, as
-JPEG. If ``--images`` exceeds the number of images, they are repeated.
+Prints one JSON object for each number of images. Each is measured in a process of its own, on an
+archive that repeats the images of ``--celeba`` (or those of the sample) under new names. The two
+limits are measured in the same run: JPEG decoding alone, on all processors, and writing as many
+bytes as all shards have (at most 4 GiB) to the same disk. All times include the sync to the disk.
 """
 
 import argparse
 import json
+import os
 import resource
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
+from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
+import numpy as np
+import simplejpeg
 import yaml
 from PIL import Image
 
 from deepdepixelate.data.degrade import degrade
 from deepdepixelate.data.ingest import ingest
 from deepdepixelate.data.shards import ShardedImages
-from deepdepixelate.data.sources import SPLITS, EncodedImages, FaceSource, open_celeba
+from deepdepixelate.data.sources import SPLITS, open_celeba
 from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.datasets import SampleFaces
-from deepdepixelate.parallel import Engine, available_processors, find_engine
+from deepdepixelate.parallel import available_processors, find_engine, map_in_order
 from deepdepixelate.parameters import IngestParameters
 
 PROJECT = Path(__file__).parents[2]
+SHARES = {0: 0.803, 1: 0.098, 2: 0.099}  # of CelebA's images, by the code of the split
+PIXELS = 216 * 176 * 3 + 54 * 44 * 3  # bytes of an image in HR and LR shards
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000])
     parser.add_argument("--celeba", type=Path, default=PROJECT / "data/01_raw/celeba")
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--output", type=Path, help="where to write; by default a temporary folder")
     arguments = parser.parse_args()
-
-    with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
-        work = Path(folder)
-        celeba = arguments.celeba
-        if not (celeba / "img_align_celeba.zip").exists():
-            celeba = make_archive(work)
-        source = take(open_celeba(celeba), arguments.images)
-        figures = measure(source, work, find_engine(arguments.engine))
-        print(json.dumps({"archive": str(celeba), "engine": arguments.engine, **figures}))
+    for images in arguments.images:
+        with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
+            make_archive(Path(folder), arguments.celeba, images)
+            pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            with pool:
+                figures = pool.submit(measure, Path(folder), arguments.engine).result()
+        print(json.dumps({"images": images, "engine": arguments.engine, **figures}), flush=True)
 
 
-def measure(source: FaceSource, work: Path, engine: Engine) -> dict[str, object]:
+def measure(work: Path, engine_name: str) -> dict[str, Any]:
     settings = yaml.safe_load((PROJECT / "conf/base/parameters_ingest.yml").read_text())["ingest"]
     scale = yaml.safe_load((PROJECT / "conf/base/parameters_degrade.yml").read_text())["degrade"]
     parameters = IngestParameters(**{**settings, "max_rejected_fraction": 0})
+    engine = find_engine(engine_name)
+    source = open_celeba(work)
+    images = sum(len(names) for names in source.splits.values())
 
     start = perf_counter()
     for split, plan in ingest(source, parameters, engine).items():
         write_dataset(work / "hr" / split, plan, split=split)
+    os.sync()
     middle = perf_counter()
     for split in SPLITS:
         hr = ShardedImages(work / "hr" / split)
-        write_dataset(work / "lr" / split, degrade(hr, scale["scale"], engine=engine), split=split)
+        plan = degrade(hr, scale["scale"], engine=engine)
+        write_dataset(work / "lr" / split, plan, split=split)
+    os.sync()
     end = perf_counter()
 
-    count = sum(len(names) for names in source.splits.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    train = source.splits["train"]
+    decoding = images / decode_rate([source.images.read(name) for name in train[:20_000]])
+    writing = images * PIXELS / write_rate(work, min(images * PIXELS, 4 * 1024**3))
     return {
-        "images": count,
         "processors": available_processors(),
-        "ingest_images_per_second": round(count / (middle - start)),
-        "degrade_images_per_second": round(count / (end - middle)),
-        "images_per_second": round(count / (end - start)),
+        "ingest_images_per_second": round(images / (middle - start)),
+        "degrade_images_per_second": round(images / (end - middle)),
+        "images_per_second": round(images / (end - start)),
+        "seconds": round(end - start, 1),
+        "seconds_of_decoding_alone": round(decoding, 1),
+        "seconds_of_writing_alone": round(writing, 1),
+        "of_the_limit": round((end - start) / max(decoding, writing), 2),
         "peak_resident_mib": round(peak / (1024**2 if sys.platform == "darwin" else 1024)),
     }
 
 
-def take(source: FaceSource, images: int) -> FaceSource:
-    """A source of exactly so many images, in the proportions of the splits."""
-    available = sum(len(names) for names in source.splits.values())
-    splits = {}
-    for split, names in source.splits.items():
-        wanted = max(1, round(images * len(names) / available))
-        splits[split] = [f"{i // len(names)}/{names[i % len(names)]}" for i in range(wanted)]
-    return replace(source, splits=splits, images=Repeated(source.images))
+def decode_rate(encoded: list[bytes]) -> float:
+    """JPEG images per second, decoded on all processors."""
+
+    def decode_all(part: list[bytes]) -> None:
+        for each in part:
+            simplejpeg.decode_jpeg(each, strict=True)
+
+    start = perf_counter()
+    parts = [encoded[first : first + 32] for first in range(0, len(encoded), 32)]
+    for _ in map_in_order(decode_all, parts):
+        pass
+    return len(encoded) / (perf_counter() - start)
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """Images under many names: that of an image follows a number and a slash."""
+def write_rate(folder: Path, size: int) -> float:
+    """Bytes per second, written in sequence and synced."""
+    block = np.random.default_rng(0).bytes(8 * 1024**2)
+    start = perf_counter()
+    with (folder / "sequential").open("wb") as file:
+        for _ in range(-(-size // len(block))):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return (-(-size // len(block)) * len(block)) / (perf_counter() - start)
 
-    images: EncodedImages
 
-    def read(self, name: str) -> bytes:
-        return self.images.read(name.split("/")[1])
-
-    def stamp(self, name: str) -> str:
-        return self.images.stamp(name.split("/")[1])
-
-
-def make_archive(work: Path) -> Path:
-    folder = work / "celeba"
-    folder.mkdir()
+def make_archive(work: Path, celeba: Path, images: int) -> None:
+    """An archive and a list as CelebA's, of so many images."""
+    encoded = celeba_images(celeba) if (celeba / "img_align_celeba.zip").exists() else sample()
     lines = []
-    with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
-        for number, (code, encoded) in enumerate(sample_images(), start=1):
-            name = f"{number:06d}.jpg"
-            jpeg = BytesIO()
-            Image.open(BytesIO(encoded)).save(jpeg, "JPEG", quality=90)
-            archive.writestr(f"img_align_celeba/{name}", jpeg.getvalue())
-            lines.append(f"{name} {code}")
-    (folder / "list_eval_partition.txt").write_text("\r\n".join(lines))
-    return folder
+    codes = np.repeat(list(SHARES), [round(images * share) for share in SHARES.values()])
+    codes = np.resize(codes, images)
+    with zipfile.ZipFile(work / "img_align_celeba.zip", "w") as archive:
+        for number, (code, image) in enumerate(zip(codes, cycle(encoded), strict=False), start=1):
+            archive.writestr(f"img_align_celeba/{number:06d}.jpg", image)
+            lines.append(f"{number:06d}.jpg {code}")
+    (work / "list_eval_partition.txt").write_text("\n".join(lines))
 
 
-def sample_images() -> Iterator[tuple[int, bytes]]:
+def celeba_images(celeba: Path, most: int = 27_500) -> Iterator[bytes]:
+    source = open_celeba(celeba)
+    names = (name for split in SPLITS for name in source.splits[split])
+    return map(source.images.read, islice(names, most))
+
+
+def sample() -> Iterator[bytes]:
     catalog = (PROJECT / "conf/base/catalog.yml").read_text().split("\nhr_{split}")[0]
     entry = yaml.safe_load(catalog)["faces"]
     arguments = {name: entry[name] for name in ("photographs", "width", "height", "overlap")}
     source = SampleFaces(**arguments).load()
-    for code, split in enumerate(SPLITS):
+    for split in SPLITS:
         for name in source.splits[split]:
-            yield code, source.images.read(name)
+            jpeg = BytesIO()
+            Image.open(BytesIO(source.images.read(name))).save(jpeg, "JPEG", quality=90)
+            yield jpeg.getvalue()
 
 
 if __name__ == "__main__":
