@@ -1,0 +1,24 @@
+"""Encoded face images with their splits: CelebA from all its copies, and a user's own folder."""
+
+from deepdepixelate.data.sources.celeba import check_celeba, open_celeba
+from deepdepixelate.data.sources.decoding import decode
+from deepdepixelate.data.sources.lists import read_partition
+from deepdepixelate.data.sources.source import (
+    SPLITS,
+    EncodedImages,
+    FaceSource,
+    RejectedImageError,
+    Split,
+)
+
+__all__ = [
+    "SPLITS",
+    "EncodedImages",
+    "FaceSource",
+    "RejectedImageError",
+    "Split",
+    "check_celeba",
+    "decode",
+    "open_celeba",
+    "read_partition",
+]
