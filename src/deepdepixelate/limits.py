@@ -13,3 +13,6 @@ ST_LPIPS_SIDE = 18
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM, in pixels."""
+
+INPUT_PIXELS = 50_000_000
+"""Images with more pixels are rejected before they are decoded."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deepdepixelate.data.shards import ImageBatch, ImageStream, ShardedImages
-from deepdepixelate.data.sources import SPLITS, FaceSource, RejectedImageError, Split, decode
+from deepdepixelate.data.sources import SPLITS, FaceSource, RejectedImageError, Split, decode_face
 from deepdepixelate.errors import UserError
 from deepdepixelate.parallel import map_in_order
 from deepdepixelate.parameters import IngestParameters
@@ -35,7 +35,7 @@ def ingest(source: FaceSource, parameters: IngestParameters) -> dict[Split, Imag
 
     Args:
         source: the encoded images.
-        parameters: the required image size, the crop, and the limits.
+        parameters: the fit, the crop, and the limits.
 
     Returns:
         Streams to be written one after another, in the order of the splits.
@@ -134,7 +134,7 @@ def _decode_batch(
     for name in names:
         try:
             encoded = source.images.read(name)
-            image = decode(encoded, parameters.width, parameters.height)
+            image = decode_face(encoded, parameters)
         except RejectedImageError as error:
             failures.append({"name": name, "reason": str(error)})
             continue

@@ -16,10 +16,14 @@ class IngestParameters(Section):
 
     limit_per_split: Count | None
     """Use only the first N images of each split; null: all."""
+    fit: Literal["exact", "cover"] = "exact"
+    """exact: images of another size than width and height are rejected. cover: images of any size
+    are shrunk until they just cover the crop; the aspect ratio stays, and smaller ones are
+    rejected."""
     width: Count
-    """Width of every input image, in pixels; others are rejected."""
+    """Width of every input image, in pixels, with ``fit=exact``."""
     height: Count
-    """Height of every input image, in pixels; others are rejected."""
+    """Height of every input image, in pixels, with ``fit=exact``."""
     crop_width: CropSide
     """Width of the centre crop that is stored, in pixels."""
     crop_height: CropSide
@@ -29,6 +33,8 @@ class IngestParameters(Section):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":
+        if self.fit == "cover":
+            return self
         if self.crop_width > self.width or self.crop_height > self.height:
             raise ValueError(
                 f"the crop of {self.crop_width}x{self.crop_height} pixels is larger than the "

@@ -1,7 +1,7 @@
 """Encoded face images with their splits: CelebA from all its copies, and a user's own folder."""
 
 from deepdepixelate.data.sources.celeba import check_celeba, open_celeba
-from deepdepixelate.data.sources.decoding import decode
+from deepdepixelate.data.sources.decoding import decode, decode_face
 from deepdepixelate.data.sources.lists import read_partition
 from deepdepixelate.data.sources.source import (
     SPLITS,
@@ -19,6 +19,7 @@ __all__ = [
     "Split",
     "check_celeba",
     "decode",
+    "decode_face",
     "open_celeba",
     "read_partition",
 ]
