@@ -64,7 +64,7 @@ def test_a_bad_line_of_a_partition_is_named(tmp_path: Path, line: str) -> None:
 def test_a_name_listed_twice_is_named(tmp_path: Path, code: int) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"a.jpg 0\nb.jpg 1\na.jpg {code}\n")
-    with pytest.raises(UserError, match=r"line 3: a\.jpg is listed a second time"):
+    with pytest.raises(UserError, match=r"line 3: 'a\.jpg' is listed a second time"):
         read_partition(path)
 
 
@@ -208,11 +208,14 @@ def test_copies_of_celeba_under_other_names_are_understood(
     assert source.missing == {"train": 0, "val": 0, "test": 0}
 
 
-def test_an_image_in_two_formats_counts_once(tmp_path: Path) -> None:
+def test_an_image_in_two_formats_counts_once_and_is_reported(tmp_path: Path) -> None:
     write_celeba(tmp_path, {**FACES, "000001.png": FACES["000001.jpg"]}, PARTITION)
     source = open_celeba(tmp_path)
-    assert len(source.splits["train"]) == 2
-    assert source.unlisted == 2
+    assert source.splits["train"] == ["000001.jpg", "000002.jpg"]
+    assert source.unlisted == 1
+    assert source.origin["left_out"] == [
+        {"name": "000001.png", "reason": "has the same name as 000001.jpg, which is used"}
+    ]
 
 
 def test_images_of_another_set_than_the_list_are_reported(tmp_path: Path) -> None:

@@ -1,103 +1,193 @@
-"""Images of a zip archive."""
+"""Images of a zip archive, read in place."""
 
-import lzma
 import os
 import struct
+import threading
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, Any
 
-from deepdepixelate.data.sources.folder import is_image_name
+from deepdepixelate.data.sources.places import (
+    Listing,
+    check_size,
+    is_hidden,
+    is_image_name,
+    reporting_failures,
+    retrying,
+    stamp_of,
+    unsafe,
+)
 from deepdepixelate.data.sources.source import RejectedImageError
-from deepdepixelate.errors import UserError
+from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import Location
+from deepdepixelate.limits import LIST_BYTES
 
-_DAMAGED_ENTRY = (
+_LOCAL_HEADER = struct.Struct("<4s22x2H")
+"""Signature and lengths of name and extra field of an entry's local header (APPNOTE.TXT, 4.3.7).
+The lengths may differ from those of the central directory."""
+
+_BLOCKS = {"cache_type": "blockcache", "block_size": 2**19, "cache_options": {"maxblocks": 8}}
+"""How a thread reads an archive at a URL, with fsspec: 4 MiB in blocks of 512 KiB."""
+
+_BAD_DIRECTORY = (
     zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    OSError,
+    *(struct.error, ValueError, OverflowError, LookupError, NotImplementedError, EOFError),
 )
 
 
 @dataclass(frozen=True)
 class ZippedImages:
-    """The images of a zip archive, read in place. Folders in the archive are left out of the names.
+    """The images of a zip archive. Their names leave out the folders in the archive.
 
     Attributes:
         path: of the archive.
     """
 
-    path: Path
+    path: Location
 
-    @property
-    def names(self) -> list[str]:
-        """The names; UserError if the archive is damaged."""
-        return list(_opened(self.path).entries)
+    def list(self) -> Listing:
+        """What the archive holds; UserError if it is damaged."""
+        listing = _opened(self.path).listing
+        return Listing(list(listing.names), list(listing.left_out))
 
     def read(self, name: str) -> bytes:
-        archive = _opened(self.path)
-        entry = archive.entries[name]
-        try:
-            if entry.compress_type == zipfile.ZIP_STORED and hasattr(os, "pread"):
-                return _read_stored(archive.file, entry)
-            return archive.file.read(entry)
-        except _DAMAGED_ENTRY as error:
-            raise RejectedImageError(f"damaged in the archive: {error}") from error
+        return _opened(self.path).read(name)
 
     def stamp(self, name: str) -> str:
-        entry = _opened(self.path).entries[name]
-        return f"{entry.file_size} {entry.CRC:08x}"
+        entry = _opened(self.path).entries.get(name)
+        return f"{entry.file_size} {entry.CRC:08x}" if entry else "no longer in the archive"
 
 
-class _OpenZip(NamedTuple):
-    file: zipfile.ZipFile
+@dataclass
+class _OpenZip:
+    """The directory of an archive, and the files through which its threads read it."""
+
+    path: Location
     entries: dict[str, zipfile.ZipInfo]
+    listing: Listing
+    files: threading.local = field(default_factory=threading.local)
+
+    def read(self, name: str) -> bytes:
+        """The content of an entry; RejectedImageError if damaged.
+
+        ``zipfile`` is not used for this: it reads under a lock, and trusts the sizes.
+        """
+        if (entry := self.entries.get(name)) is None:
+            raise RejectedImageError("no longer in the archive")
+        header = self._read_at(entry.header_offset, _LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            raise RejectedImageError("damaged in the archive: no file at its offset")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        start = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        data = self._read_at(start, entry.compress_size)
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.file_size + 1)
+            except zlib.error as error:
+                raise RejectedImageError(f"damaged in the archive: {error}") from error
+        if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
+            raise RejectedImageError("damaged in the archive: wrong size or CRC-32")
+        return data
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        if isinstance(self.path, Path):
+            try:
+                return self._read_local(offset, size)
+            except OSError as error:
+                raise RejectedImageError(f"cannot be read: {error.strerror}") from error
+        return retrying(self.path, lambda: _seek_and_read(self._file(**_BLOCKS), offset, size))
+
+    def _read_local(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._file().fileno(), size, offset)
+        return _seek_and_read(self._file(), offset, size)
+
+    def _file(self, **settings: Any) -> IO[bytes]:
+        """The file that this thread reads."""
+        if not hasattr(self.files, "file"):
+            self.files.file = self.path.open("rb", **settings)
+        file: IO[bytes] = self.files.file
+        return file
 
 
-def _opened(path: Path) -> _OpenZip:
+def _seek_and_read(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+def _opened(path: Location) -> _OpenZip:
     """An archive, opened once in a process: reading the directory of CelebA's takes a second."""
-    try:
-        status = path.stat()
-        return _open_zip(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return _open_zip(path, stamp_of(path) if isinstance(path, Path) else "")
 
 
 @lru_cache(maxsize=4)
-def _open_zip(path: Path, size: int, changed: int) -> _OpenZip:
+def _open_zip(path: Location, stamp: str) -> _OpenZip:
     try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+        with reporting_failures(path), _open_without_cache(path) as file:
+            directory = zipfile.ZipFile(_Limited(file)).infolist()  # type: ignore[arg-type]
+    except (OSError, *_BAD_DIRECTORY) as error:
         raise UserError(
-            f"{path} is not a complete zip archive ({error}); the download may have been cut "
-            "short. Download it again."
+            f"{path} is not a complete zip archive ({first_line(error)}); the download may have "
+            "been cut short. Download it again."
         ) from error
-    entries = {
-        PurePosixPath(entry.filename).name: entry
-        for entry in archive.infolist()
-        if is_image_name(entry.filename)
-    }
-    return _OpenZip(archive, entries)
+    opened = _OpenZip(path, {}, Listing())
+    for entry in sorted(directory, key=lambda each: each.filename):
+        path_inside = entry.filename.replace("\\", "/")
+        if is_hidden(path_inside) or path_inside.endswith("/"):
+            continue
+        name = PurePosixPath(path_inside).name
+        if reason := _unusable(entry, path_inside, opened.entries.get(name)):
+            opened.listing.leave_out(path_inside, reason)
+        else:
+            opened.entries[name] = entry
+    opened.listing.names.extend(opened.entries)
+    opened.listing.check_count(path)
+    return opened
 
 
-def _read_stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Read an uncompressed entry, as in CelebA's archive, without ``zipfile``'s lock.
+def _unusable(entry: zipfile.ZipInfo, path: str, same: zipfile.ZipInfo | None) -> str | None:
+    if reason := unsafe(path):
+        return reason
+    if not is_image_name(path):
+        return "not a JPEG, PNG, WebP or BMP file"
+    if same:
+        return f"has the same name as {same.filename}, which is used"
+    if entry.flag_bits & 0x1:
+        return "encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"compression method {entry.compress_type}, expected 0 (stored) or 8 (deflated)"
+    try:
+        check_size(max(entry.file_size, entry.compress_size))
+    except RejectedImageError as error:
+        return str(error)
+    return "damaged in the archive: no file at its offset" if entry.header_offset < 0 else None
 
-    This takes a third of the time. The lengths of name and extra field are at offset 26 of the
-    local header (APPNOTE.TXT, 4.3.7) and may differ from the central directory's.
-    """
-    assert archive.fp is not None  # noqa: S101 - it is open
-    descriptor = archive.fp.fileno()
-    header = os.pread(descriptor, 30, entry.header_offset)
-    name_length, extra_length = struct.unpack("<2H", header[26:30])
-    start = entry.header_offset + 30 + name_length + extra_length
-    data = os.pread(descriptor, entry.file_size, start)
-    if zlib.crc32(data) != entry.CRC:
-        raise zipfile.BadZipFile(f"bad CRC-32 for {entry.filename}")
-    return data
+
+def _open_without_cache(path: Location) -> IO[bytes]:
+    if isinstance(path, Path):
+        return path.open("rb")
+    file: IO[bytes] = path.open("rb", cache_type="none")
+    return file
+
+
+class _Limited:
+    """A file that ``zipfile`` reads a directory from: no more than LIST_BYTES at a time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek: Callable[..., int] = file.seek
+        self.tell: Callable[[], int] = file.tell
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LIST_BYTES:
+            raise zipfile.BadZipFile(
+                f"its directory has {size:,} bytes, more than the limit of {LIST_BYTES:,}"
+            )
+        return self._file.read(LIST_BYTES if size < 0 else size)
+
+    def close(self) -> None:
+        self._file.close()

@@ -2,21 +2,30 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from deepdepixelate.data.sources.archive import ZippedImages
-from deepdepixelate.data.sources.folder import ImageFolder, list_images
-from deepdepixelate.data.sources.lists import read_partition
-from deepdepixelate.data.sources.source import SPLITS, EncodedImages, FaceSource, Split
+from deepdepixelate.data.sources.folder import ImageFolder
+from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
+from deepdepixelate.data.sources.places import Listing, exists, is_image_name, list_files
+from deepdepixelate.data.sources.source import (
+    SPLITS,
+    EncodedImages,
+    FaceSource,
+    Split,
+    describe_left_out,
+)
 from deepdepixelate.errors import UserError
+from deepdepixelate.files import Location
 
 _ARCHIVE = "img_align_celeba.zip"
 _FOLDERS = ("img_align_celeba", "img_align_celeba_png")
-_LISTS = ("list_eval_partition.txt", "list_eval_partition.csv")
-"""The official list, and the list of Kaggle's copy, with commas and a heading."""
 
 
-def open_celeba(directory: Path) -> FaceSource:
+def open_celeba(directory: Location) -> FaceSource:
     """Open CelebA's aligned faces: ``img_align_celeba.zip``, read in place, or a folder of images.
 
     The folder is ``img_align_celeba`` or ``img_align_celeba_png``, also nested in a folder of the
@@ -30,80 +39,113 @@ def open_celeba(directory: Path) -> FaceSource:
         UserError: there are no images, none of them is in the list, or the archive or the list is
             damaged.
     """
-    place, names, images = _find_images(directory)
+    source = _open(directory)
+    place = Path(str(source.origin["path"]))
+    if isinstance(directory, Path) and place.is_file():
+        return replace(source, origin={**source.origin, "sha256": _sha256(place)})
+    return source
+
+
+def check_celeba(directory: Location) -> None:
+    """Check that the images and the list are there; no image is read.
+
+    Args:
+        directory: as for ``open_celeba``.
+
+    Raises:
+        UserError: as for ``open_celeba``.
+    """
+    _open(directory)
+
+
+class _Found(NamedTuple):
+    place: Location
+    listing: Listing
+    images: EncodedImages
+
+
+def _open(directory: Location) -> FaceSource:
+    if isinstance(directory, Path) and directory.is_file():
+        directory = directory.parent
+    place, listing, images = _find_images(directory)
     list_file, partition = _find_partition(directory)
+    by_stem: dict[str, str] = {}
+    for name in sorted(listing.names):
+        if (used := by_stem.setdefault(PurePosixPath(name).stem, name)) != name:
+            listing.leave_out(name, f"has the same name as {used}, which is used")
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    for stem, name in sorted({PurePosixPath(name).stem: name for name in sorted(names)}.items()):
+    for stem, name in by_stem.items():
         if stem in partition:
             splits[partition[stem]].append(name)
     listed = Counter(partition.values())
     taken = sum(map(len, splits.values()))
     if not taken:
         raise UserError(
-            f"{place} has {len(names):,} images, and none of them is in {list_file.name}: the "
-            f"images include {min(names)}, the list {next(iter(partition))}. Use the images and "
-            "the list of the same data set."
+            f"{place} has {len(by_stem):,} images, and none of them is in {list_file.name}: the "
+            f"images include {next(iter(by_stem.values()))}, the list {next(iter(partition))}. Use "
+            "the images and the list of the same data set."
         )
     return FaceSource(
         splits=splits,
         images=images,
         origin={
             "dataset": "CelebA, aligned and cropped",
-            "path": str(place.resolve()),
-            "sha256": _sha256(place) if place.is_file() else None,
+            "path": str(place.resolve()) if isinstance(place, Path) else str(place),
+            "sha256": None,
+            **describe_left_out(listing.left_out, place),
         },
         missing={split: listed[split] - len(splits[split]) for split in SPLITS},
-        unlisted=len(names) - taken,
+        unlisted=len(by_stem) - taken,
     )
 
 
-def check_celeba(directory: Path) -> None:
-    """Check that the images and the list are there; reads the list, and the archive's directory.
-
-    Args:
-        directory: as for ``open_celeba``.
-
-    Raises:
-        UserError: either is missing or damaged.
-    """
-    _find_images(directory)
-    _find_partition(directory)
-
-
-def _find_images(directory: Path) -> tuple[Path, list[str], EncodedImages]:
+def _find_images(directory: Location) -> _Found:
     """The archive or the folder, the names of its images, and the images."""
-    if directory.is_file():
-        directory = directory.parent
-    if (place := directory / _ARCHIVE).exists():
+    if exists(place := directory / _ARCHIVE):
         archive = ZippedImages(place)
-        names, images = archive.names, archive
+        found = _Found(place, archive.list(), archive)
     else:
         place = _find_folder(directory)
-        names, images = list_images(place), ImageFolder(place)
-    if not names:
+        found = _Found(place, _list_images(place), ImageFolder(place))
+    if not found.listing.names:
         raise UserError(
             f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
             "images. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
             "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
             "--params celeba_dir=DIR."
         )
-    return place, names, images
+    return found
 
 
-def _find_partition(directory: Path) -> tuple[Path, dict[str, Split]]:
+def _find_partition(directory: Location) -> tuple[Location, Mapping[str, Split]]:
     """The list, and the split of each name without its suffix."""
-    if directory.is_file():
-        directory = directory.parent
-    found = (path for name in _LISTS if (path := directory / name).exists())
-    path = next(found, directory / _LISTS[0])
-    return path, {PurePosixPath(name).stem: split for name, split in read_partition(path).items()}
+    places = [directory / name for name in PARTITIONS]
+    path = next((place for place in places if exists(place)), places[0])
+    partition: dict[str, Split] = {}
+    for name, split in read_partition(path).items():
+        if partition.setdefault(PurePosixPath(name).stem, split) != split:
+            raise UserError(
+                f"{path}: two names differ only by their folder or suffix, and are in different "
+                f"splits; one of them is {name[:80]!r}. Remove one of them."
+            )
+    return path, partition
 
 
-def _find_folder(directory: Path) -> Path:
+def _find_folder(directory: Location) -> Location:
     folders = [
         folder for name in _FOLDERS for folder in (directory / name / name, directory / name)
     ]
-    return next((folder for folder in folders if folder.is_dir()), directory)
+    return next((folder for folder in folders if exists(folder)), directory)
+
+
+def _list_images(directory: Location) -> Listing:
+    if isinstance(directory, Path) and not directory.is_dir():
+        return Listing()
+    found = list_files(directory, subfolders=False)
+    return Listing(
+        names=[name for name in found.names if is_image_name(name)],
+        left_out=[each for each in found.left_out if is_image_name(each["name"])],
+    )
 
 
 def _sha256(path: Path) -> str:

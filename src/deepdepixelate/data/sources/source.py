@@ -1,8 +1,13 @@
 """What ``ingest`` reads: encoded images by name, each in one split."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
+
+logger = logging.getLogger(__name__)
+
+_LEFT_OUT_LISTED = 10_000
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -43,3 +48,25 @@ class FaceSource:
     origin: Mapping[str, Any]
     missing: Mapping[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     unlisted: int = 0
+
+
+def describe_left_out(left_out: Sequence[Mapping[str, str]], place: object) -> dict[str, Any]:
+    """What ``FaceSource.origin`` says about ignored files; logs a warning if there are any.
+
+    Args:
+        left_out: name and reason of each ignored file.
+        place: of the source, for the warning.
+
+    Returns:
+        ``left_out`` with the first 10,000 of them and ``left_out_count``; empty if there are none.
+    """
+    if not left_out:
+        return {}
+    logger.warning(
+        "%s: %d files are ignored, for example %s (%s); ingest_report.json lists them",
+        place,
+        len(left_out),
+        left_out[0]["name"],
+        left_out[0]["reason"],
+    )
+    return {"left_out_count": len(left_out), "left_out": list(left_out[:_LEFT_OUT_LISTED])}
