@@ -6,7 +6,7 @@ deepdepixelate.parameters`` prints the reference, ``docs/reference/parameters.md
 """
 
 from deepdepixelate.parameters.checking import Parameters, check_parameters
-from deepdepixelate.parameters.data import DegradeParameters, IngestParameters
+from deepdepixelate.parameters.data import DegradeParameters, IngestParameters, SplitParameters
 from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
@@ -36,6 +36,7 @@ __all__ = [
     "Parameters",
     "PretrainParameters",
     "Schedule",
+    "SplitParameters",
     "TrainGanParameters",
     "TrainingParameters",
     "check_parameters",

@@ -6,9 +6,32 @@ from pydantic import Field, model_validator
 
 from deepdepixelate.limits import Scale
 from deepdepixelate.parameters.degrading import RealisticParameters
-from deepdepixelate.parameters.types import Count, Fraction, Section
+from deepdepixelate.parameters.types import Count, Fraction, FractionBelowOne, Section, UserLocation
 
 CropSide = Annotated[int, Field(ge=8, multiple_of=8)]
+
+
+class SplitParameters(Section):
+    """The splits of your own images, for ``--env own``."""
+
+    by: Literal["name", "folder", "identity"] = "name"
+    """name: each image by itself. folder: images in one sub-folder show one person, who is in one
+    split. identity: a list names the person of each image."""
+    identities: UserLocation | None = None
+    """List for ``by=identity``, with a file name and an identity per line; null:
+    identity_CelebA.txt in the folder of the images."""
+    val: FractionBelowOne = 0.1
+    """Fraction of images (or people) for validation, chosen by a hash of the name."""
+    test: FractionBelowOne = 0.1
+    """Fraction for the test split, chosen alike. The others are for training."""
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> "SplitParameters":
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"val ({self.val:g}) and test ({self.test:g}) leave no image for training"
+            )
+        return self
 
 
 class IngestParameters(Section):
@@ -30,6 +53,7 @@ class IngestParameters(Section):
     """Height of the centre crop that is stored, in pixels."""
     max_rejected_fraction: Fraction
     """The run stops if a larger fraction of the images is unusable."""
+    split: SplitParameters = SplitParameters()
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":

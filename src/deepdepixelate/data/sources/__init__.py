@@ -3,6 +3,7 @@
 from deepdepixelate.data.sources.celeba import check_celeba, open_celeba
 from deepdepixelate.data.sources.decoding import decode, decode_face
 from deepdepixelate.data.sources.lists import read_partition
+from deepdepixelate.data.sources.own import check_faces, open_faces
 from deepdepixelate.data.sources.source import (
     SPLITS,
     EncodedImages,
@@ -18,8 +19,10 @@ __all__ = [
     "RejectedImageError",
     "Split",
     "check_celeba",
+    "check_faces",
     "decode",
     "decode_face",
     "open_celeba",
+    "open_faces",
     "read_partition",
 ]
