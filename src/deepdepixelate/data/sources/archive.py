@@ -128,7 +128,7 @@ def _opened(path: Location) -> _OpenZip:
 def _open_zip(path: Location, stamp: str) -> _OpenZip:
     try:
         with reporting_failures(path), _open_without_cache(path) as file:
-            directory = zipfile.ZipFile(_Limited(file)).infolist()  # type: ignore[arg-type]
+            directory = zipfile.ZipFile(_Limited(file)).infolist()
     except (OSError, *_BAD_DIRECTORY) as error:
         raise UserError(
             f"{path} is not a complete zip archive ({first_line(error)}); the download may have "

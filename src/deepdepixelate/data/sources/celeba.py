@@ -10,7 +10,14 @@ from typing import NamedTuple
 from deepdepixelate.data.sources.archive import ZippedImages
 from deepdepixelate.data.sources.folder import ImageFolder
 from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
-from deepdepixelate.data.sources.places import Listing, exists, is_image_name, list_files
+from deepdepixelate.data.sources.parquet import find_parquet
+from deepdepixelate.data.sources.places import (
+    Listing,
+    exists,
+    is_image_name,
+    list_files,
+    without_suffix,
+)
 from deepdepixelate.data.sources.source import (
     SPLITS,
     EncodedImages,
@@ -26,14 +33,20 @@ _FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 
 
 def open_celeba(directory: Location) -> FaceSource:
-    """Open CelebA's aligned faces: ``img_align_celeba.zip``, read in place, or a folder of images.
+    """Open CelebA's aligned faces, from the first of these that is in ``directory``.
 
-    The folder is ``img_align_celeba`` or ``img_align_celeba_png``, also nested in a folder of the
-    same name, or ``directory`` itself. Images are looked up in the list without their suffix, so
-    that copies as PNG work. The images may be a part of the list; the missing ones are counted.
+    - ``img_align_celeba.zip``, read in place;
+    - a folder ``img_align_celeba`` or ``img_align_celeba_png`` of images, also nested in a folder
+      of the same name;
+    - Parquet files, also in a sub-folder ``parquet`` or ``data``; see ``ParquetImages``;
+    - images.
+
+    The splits are those of the Parquet files if they state them, otherwise those of the list.
+    Images are looked up in the list without their suffix, so that copies as PNG work. They may be a
+    part of the list; the missing ones are counted.
 
     Args:
-        directory: the folder of the archive or images and the list, or the path of either file.
+        directory: path or URL of the folder, or the path of the archive or list in it.
 
     Raises:
         UserError: there are no images, none of them is in the list, or the archive or the list is
@@ -62,16 +75,22 @@ class _Found(NamedTuple):
     place: Location
     listing: Listing
     images: EncodedImages
+    splits: Mapping[str, Split] = {}
+    """The split of each name, if the images come with it."""
 
 
 def _open(directory: Location) -> FaceSource:
     if isinstance(directory, Path) and directory.is_file():
         directory = directory.parent
-    place, listing, images = _find_images(directory)
-    list_file, partition = _find_partition(directory)
+    place, listing, images, stated = _find_images(directory)
+    partition: Mapping[str, Split]
+    if stated:
+        list_file, partition = place, {_key(name): split for name, split in stated.items()}
+    else:
+        list_file, partition = _find_partition(directory)
     by_stem: dict[str, str] = {}
     for name in sorted(listing.names):
-        if (used := by_stem.setdefault(PurePosixPath(name).stem, name)) != name:
+        if (used := by_stem.setdefault(_key(name), name)) != name:
             listing.leave_out(name, f"has the same name as {used}, which is used")
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for stem, name in by_stem.items():
@@ -104,13 +123,15 @@ def _find_images(directory: Location) -> _Found:
     if exists(place := directory / _ARCHIVE):
         archive = ZippedImages(place)
         found = _Found(place, archive.list(), archive)
+    elif (place := _find_folder(directory)) == directory and (table := find_parquet(directory)):
+        listing, splits = table.list()
+        found = _Found(table.folder, listing, table, splits)
     else:
-        place = _find_folder(directory)
         found = _Found(place, _list_images(place), ImageFolder(place))
     if not found.listing.names:
         raise UserError(
-            f"no CelebA images in {directory}: neither img_align_celeba.zip nor a folder of "
-            "images. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
+            f"no CelebA images in {directory}: neither img_align_celeba.zip, nor a folder of "
+            "images, nor Parquet files. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
             "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
             "--params celeba_dir=DIR."
         )
@@ -123,12 +144,17 @@ def _find_partition(directory: Location) -> tuple[Location, Mapping[str, Split]]
     path = next((place for place in places if exists(place)), places[0])
     partition: dict[str, Split] = {}
     for name, split in read_partition(path).items():
-        if partition.setdefault(PurePosixPath(name).stem, split) != split:
+        if partition.setdefault(_key(name), split) != split:
             raise UserError(
                 f"{path}: two names differ only by their folder or suffix, and are in different "
                 f"splits; one of them is {name[:80]!r}. Remove one of them."
             )
     return path, partition
+
+
+def _key(name: str) -> str:
+    """What images and lists have in common: the name without folder and suffix."""
+    return without_suffix(PurePosixPath(name).name)
 
 
 def _find_folder(directory: Location) -> Location:

@@ -1,8 +1,6 @@
 """Lists that assign images to splits or to people."""
 
-from pathlib import PurePosixPath
-
-from deepdepixelate.data.sources.places import read_list
+from deepdepixelate.data.sources.places import read_list, without_suffix
 from deepdepixelate.data.sources.source import SPLITS, Split
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
@@ -88,8 +86,3 @@ def read_identities(path: Location) -> dict[str, str]:
     if not identities:
         raise UserError(f"{path} lists no image.")
     return identities
-
-
-def without_suffix(path: str) -> str:
-    """A relative path without the suffix of its file: lists may name another format."""
-    return str(PurePosixPath(path).parent / PurePosixPath(path).stem)

@@ -6,8 +6,14 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from deepdepixelate.data.sources.folder import ImageFolder
-from deepdepixelate.data.sources.lists import IDENTITIES, read_identities, without_suffix
-from deepdepixelate.data.sources.places import Listing, exists, is_image_name, list_files
+from deepdepixelate.data.sources.lists import IDENTITIES, read_identities
+from deepdepixelate.data.sources.places import (
+    Listing,
+    exists,
+    is_image_name,
+    list_files,
+    without_suffix,
+)
 from deepdepixelate.data.sources.source import SPLITS, FaceSource, Split, describe_left_out
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location, location
@@ -108,7 +114,7 @@ def _people(folder: Location, listing: Listing, parameters: SplitParameters) -> 
         found = {
             name: identities[key]
             for name in names
-            for key in [without_suffix(name), PurePosixPath(name).stem]
+            for key in [without_suffix(PurePosixPath(name).name), without_suffix(name)]
             if key in identities
         }
         reason = f"not in {path.name}"

@@ -64,6 +64,11 @@ def is_hidden(path: str) -> bool:
     )
 
 
+def without_suffix(path: str) -> str:
+    """A path without the suffix of an image: lists may name images in another format."""
+    return path[: path.rindex(".")] if is_image_name(path) else path
+
+
 def unsafe(path: str) -> str | None:
     """Why a path of a file inside a folder, archive or table is refused; None if it is not."""
     if path.startswith("/") or ".." in PurePosixPath(path).parts or path[1:2] == ":":
@@ -80,27 +85,32 @@ def printable(name: str) -> str:
     )
 
 
-def list_files(folder: Location, *, subfolders: bool) -> Listing:
+def list_files(folder: Location, *, subfolders: bool, links: bool = False) -> Listing:
     """List the regular files of a folder that are not hidden, relative to it and sorted.
 
     Links to files inside the folder count as files. Links that leave it, broken links, links to
     folders, and anything that is not a regular file are left out.
+
+    Args:
+        folder: local or remote.
+        subfolders: whether to list the files of sub-folders, too.
+        links: whether to follow links to files outside the folder.
 
     Raises:
         UserError: the folder cannot be read, or holds too many files.
     """
     listing = Listing()
     if isinstance(folder, Path):
-        _list_local(folder, "", listing, subfolders=subfolders)
+        _list_local(folder, listing, subfolders=subfolders, links=links)
     else:
         _list_remote(folder, listing, subfolders=subfolders)
     listing.names.sort()
     return listing
 
 
-def _list_local(root: Path, folder: str, listing: Listing, *, subfolders: bool) -> None:
-    real_root = Path(os.path.realpath(root))
-    waiting = [folder]
+def _list_local(root: Path, listing: Listing, *, subfolders: bool, links: bool) -> None:
+    allowed = Path("/") if links else Path(os.path.realpath(root))
+    waiting = [""]
     while waiting:
         folder = waiting.pop()
         try:
@@ -117,7 +127,7 @@ def _list_local(root: Path, folder: str, listing: Listing, *, subfolders: bool) 
             if entry.is_dir(follow_symlinks=False):
                 if subfolders:
                     waiting.append(f"{name}/")
-            elif reason := unsafe(name) or _unusable(entry, real_root):
+            elif reason := unsafe(name) or _unusable(entry, allowed):
                 listing.leave_out(name, reason)
             else:
                 listing.names.append(name)
