@@ -27,11 +27,14 @@ def user_path(written: object) -> Path:
 
 
 def location(written: object) -> Location:
-    """A path as ``user_path``, or a URL as it is."""
+    """A path as ``user_path``, or a URL as it is; UserError if its protocol is unknown."""
     text = str(written)
     if "://" not in text:
         return user_path(text)
-    url = UPath(text)
+    try:
+        url = UPath(text)
+    except ValueError as error:
+        raise UserError(f"{text} is not a URL that can be read: {error}.") from error
     return Path(url.path) if url.protocol in ("file", "local") else url
 
 

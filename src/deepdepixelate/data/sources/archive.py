@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, BinaryIO
+
+from fsspec.caching import BlockCache
+from upath import UPath
 
 from deepdepixelate.data.sources.places import (
     Listing,
@@ -30,8 +33,8 @@ _LOCAL_HEADER = struct.Struct("<4s22x2H")
 """Signature and lengths of name and extra field of an entry's local header (APPNOTE.TXT, 4.3.7).
 The lengths may differ from those of the central directory."""
 
-_BLOCKS = {"cache_type": "blockcache", "block_size": 2**19, "cache_options": {"maxblocks": 8}}
-"""How a thread reads an archive at a URL, with fsspec: 4 MiB in blocks of 512 KiB."""
+_BLOCK_SIZE, _BLOCKS = 2**19, 8
+"""A thread reads an archive at a URL in blocks of so many bytes, and keeps so many of them."""
 
 _BAD_DIRECTORY = (
     zipfile.BadZipFile,
@@ -67,9 +70,10 @@ class _OpenZip:
     """The directory of an archive, and the files through which its threads read it."""
 
     path: Location
-    entries: dict[str, zipfile.ZipInfo]
-    listing: Listing
-    files: threading.local = field(default_factory=threading.local)
+    size: int
+    entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
+    of_thread: threading.local = field(default_factory=threading.local)
 
     def read(self, name: str) -> bytes:
         """The content of an entry; RejectedImageError if damaged.
@@ -94,29 +98,38 @@ class _OpenZip:
         return data
 
     def _read_at(self, offset: int, size: int) -> bytes:
-        if isinstance(self.path, Path):
-            try:
-                return self._read_local(offset, size)
-            except OSError as error:
-                raise RejectedImageError(f"cannot be read: {error.strerror}") from error
-        return retrying(self.path, lambda: _seek_and_read(self._file(**_BLOCKS), offset, size))
+        if not isinstance(self.path, Path):
+            return retrying(self.path, lambda: self._read_blocks(offset, size))
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._file(self.path).fileno(), size, offset)
+            file = self._file(self.path)
+            file.seek(offset)
+            return file.read(size)
+        except OSError as error:
+            raise RejectedImageError(f"cannot be read: {error.strerror}") from error
 
-    def _read_local(self, offset: int, size: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self._file().fileno(), size, offset)
-        return _seek_and_read(self._file(), offset, size)
-
-    def _file(self, **settings: Any) -> IO[bytes]:
+    def _file(self, path: Path) -> BinaryIO:
         """The file that this thread reads."""
-        if not hasattr(self.files, "file"):
-            self.files.file = self.path.open("rb", **settings)
-        file: IO[bytes] = self.files.file
+        if not hasattr(self.of_thread, "file"):
+            self.of_thread.file = path.open("rb")
+        file: BinaryIO = self.of_thread.file
         return file
 
+    def _read_blocks(self, offset: int, size: int) -> bytes:
+        if not hasattr(self.of_thread, "cache"):
+            self.of_thread.cache = BlockCache(
+                _BLOCK_SIZE, self._fetch, self.size, maxblocks=_BLOCKS
+            )
+        data: bytes = self.of_thread.cache._fetch(offset, offset + size)
+        return data
 
-def _seek_and_read(file: IO[bytes], offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+    def _fetch(self, start: int, end: int) -> bytes:
+        assert isinstance(self.path, UPath)  # noqa: S101
+        data: bytes = self.path.fs.cat_file(self.path.path, start=start, end=end)
+        if len(data) != (expected := min(end, self.size) - start):
+            raise OSError(f"{len(data):,} bytes received instead of {expected:,}")
+        return data
 
 
 def _opened(path: Location) -> _OpenZip:
@@ -128,13 +141,14 @@ def _opened(path: Location) -> _OpenZip:
 def _open_zip(path: Location, stamp: str) -> _OpenZip:
     try:
         with reporting_failures(path), _open_without_cache(path) as file:
+            size = file.seek(0, os.SEEK_END)
             directory = zipfile.ZipFile(_Limited(file)).infolist()
     except (OSError, *_BAD_DIRECTORY) as error:
         raise UserError(
             f"{path} is not a complete zip archive ({first_line(error)}); the download may have "
             "been cut short. Download it again."
         ) from error
-    opened = _OpenZip(path, {}, Listing())
+    opened = _OpenZip(path, size)
     for entry in sorted(directory, key=lambda each: each.filename):
         path_inside = entry.filename.replace("\\", "/")
         if is_hidden(path_inside) or path_inside.endswith("/"):

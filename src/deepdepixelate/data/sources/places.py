@@ -5,7 +5,7 @@ import stat
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -146,10 +146,10 @@ def _unusable(entry: "os.DirEntry[str]", root: Path) -> str | None:
 
 
 def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
-    with reporting_failures(folder):
-        found: dict[str, Any] = folder.fs.find(
-            folder.path, maxdepth=None if subfolders else 1, detail=True
-        )
+    depth = None if subfolders else 1
+    found: dict[str, Any] = {}
+    with suppress(FileNotFoundError):
+        found = retrying(folder, lambda: folder.fs.find(folder.path, maxdepth=depth, detail=True))
     root = folder.path.rstrip("/") + "/"
     for path in found:
         name = path.removeprefix(root)
@@ -283,7 +283,7 @@ def reporting_failures(place: Location) -> Iterator[None]:
     except ImportError as error:
         raise UserError(
             f"{place} cannot be read: {first_line(error)}. For s3://: pip install "
-            "'deepdepixelate[s3]'."
+            '"deepdepixelate[s3]".'
         ) from error
     except Exception as error:
         if isinstance(place, Path):
