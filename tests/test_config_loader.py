@@ -144,6 +144,7 @@ def test_variables_of_the_environment_can_be_named(
         ("$HOME/x", "/home/ada/x"),
         (2024, "2024"),
         (None, "raw"),
+        ("s3://bucket/faces", "s3://bucket/faces"),
     ],
 )
 def test_a_path_of_the_catalogue_is_a_parameter_from_a_file_or_the_command(
@@ -155,6 +156,12 @@ def test_a_path_of_the_catalogue_is_a_parameter_from_a_file_or_the_command(
     if value is not None:
         write(conf, {"local/parameters_mine.yml": f"where: {value}"})
     assert loader(conf, "celeba")["catalog"]["faces"]["filepath"] == expected
+
+
+def test_the_catalogue_can_refer_to_a_parameter(conf: Path) -> None:
+    write(conf, {"celeba/catalog.yml": "faces: {type: text, all: '${parameter:training}'}"})
+    settings = loader(conf, "celeba", training={"device": "cpu"})
+    assert settings["catalog"]["faces"]["all"] == {"seed": 1, "device": "cpu"}
 
 
 def test_a_folder_without_a_project_is_reported(tmp_path: Path) -> None:

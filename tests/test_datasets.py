@@ -22,11 +22,13 @@ from deepdepixelate.datasets import (
     History,
     ImageShards,
     NetworkWeights,
+    OwnFaces,
     PackagedHistory,
     PackagedWeights,
     Picture,
     SampleFaces,
 )
+from deepdepixelate.errors import UserError
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.weights import Weights
 
@@ -45,6 +47,7 @@ def test_opening_the_datasets_does_not_import_torch() -> None:
         "d.Folder(filepath='nowhere').exists()\n"
         "d.Picture(filepath='nowhere.png').exists()\n"
         "d.CelebAFaces(filepath='nowhere').exists()\n"
+        "d.OwnFaces(filepath='nowhere', split={}).exists()\n"
         "d.History(filepath='nowhere.csv').load()\n"
         "d.PackagedWeights(name='srgan').exists()\n"
         "d.PackagedHistory(name='train_gan').load()\n"
@@ -208,7 +211,7 @@ def test_a_damaged_history_is_no_empty_one(tmp_path: Path) -> None:
         History(filepath=str(tmp_path / "history.csv")).load()
 
 
-# -- Picture, Folder, CelebAFaces ------------------------------------------------------------------
+# -- Picture, Folder, CelebAFaces, OwnFaces --------------------------------------------------------
 
 
 def test_a_picture_is_saved_loaded_and_previewed(tmp_path: Path) -> None:
@@ -265,6 +268,18 @@ def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> Non
         dataset.save(None)
 
 
+def test_own_faces_are_split_as_configured(tmp_path: Path) -> None:
+    for number in range(20):
+        face = Image.fromarray(np.full((4, 4, 3), number, np.uint8))
+        face.save(tmp_path / f"{number}.png")
+    dataset = OwnFaces(filepath=str(tmp_path), split={"val": 0.4, "test": 0.4})
+    assert dataset.exists()
+    dataset.check()
+    assert all(dataset.load().splits.values())
+    with pytest.raises(UserError, match="too few images"):
+        OwnFaces(filepath=str(tmp_path), split={"val": 0, "test": 0.4}).check()
+
+
 @pytest.mark.parametrize(
     ("dataset", "shown"),
     [
@@ -279,6 +294,7 @@ def test_celeba_reports_what_is_missing_when_it_is_loaded(tmp_path: Path) -> Non
         (NetworkWeights(filepath="a/b"), "filepath='a/b'"),
         (Folder(filepath="a/b"), "filepath='a/b'"),
         (CelebAFaces(filepath="a/b"), "filepath='a/b'"),
+        (OwnFaces(filepath="s3://a/b", split={"val": 0.2}), "filepath='s3://a/b'"),
         (PackagedWeights(name="srgan"), "name='srgan'"),
         (PackagedHistory(name="pretrain"), "name='pretrain'"),
         (History(filepath="a/b.csv"), "a/b.csv"),

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.files import user_path
+from deepdepixelate.files import location
 
 _SPECIAL_IN_PATHS = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
 """Kedro takes these characters for a pattern, in any part of a path; MLflow unquotes %20."""
@@ -22,7 +22,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
     Kedro's own reads ``conf/base`` and one more environment: that of ``--env``, or ``conf/local``.
 
     Unreadable settings raise UserError. In the catalogue, ``${user_path:NAME, DEFAULT}`` is the
-    path in the parameter NAME.
+    path or URL in the parameter NAME, and ``${parameter:NAME}`` the value of a parameter.
     """
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any) -> None:
@@ -44,6 +44,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
             )
         super().__init__(conf_source, *args, **kwargs)
         OmegaConf.register_new_resolver("user_path", self._user_path, replace=True)
+        OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         try:
@@ -72,7 +73,10 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def _user_path(self, name: str, default: str) -> str:
         value = self["parameters"].get(name)
-        return str(user_path(default if value is None else value))
+        return str(location(default if value is None else value))
+
+    def _parameter(self, name: str) -> Any:
+        return OmegaConf.select(OmegaConf.create(self["parameters"]), name)
 
     def _read(self, key: str) -> dict[str, Any]:
         missing = None

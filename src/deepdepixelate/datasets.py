@@ -21,10 +21,18 @@ from kedro_datasets.pillow import ImageDataset
 from PIL import Image, ImageOps
 
 from deepdepixelate.data.shards import MANIFEST, ShardedImages
-from deepdepixelate.data.sources import FaceSource, Split, check_celeba, open_celeba
+from deepdepixelate.data.sources import (
+    FaceSource,
+    Split,
+    check_celeba,
+    check_faces,
+    open_celeba,
+    open_faces,
+)
 from deepdepixelate.data.writing import DatasetPlan, write_dataset
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import make_folder, user_path
+from deepdepixelate.files import location, make_folder
+from deepdepixelate.parameters import SplitParameters
 
 if TYPE_CHECKING:
     from deepdepixelate.models.weights import Weights
@@ -53,7 +61,7 @@ class CelebAFaces(_ReadOnly[FaceSource]):
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self._filepath = user_path(filepath)
+        self._filepath = location(filepath)
         self.metadata = metadata
 
     def load(self) -> FaceSource:
@@ -65,6 +73,34 @@ class CelebAFaces(_ReadOnly[FaceSource]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class OwnFaces(_ReadOnly[FaceSource]):
+    """The images of a folder and its sub-folders; see ``open_faces``.
+
+    It always exists; ``check`` and loading report a missing or empty folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        split: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._filepath = location(filepath)
+        self._split = SplitParameters.model_validate(split)
+        self.metadata = metadata
+
+    def load(self) -> FaceSource:
+        return open_faces(self._filepath, self._split)
+
+    def check(self) -> None:
+        """Raise UserError if a split has no image; called before a run."""
+        check_faces(self._filepath, self._split)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "split": self._split.model_dump()}
 
 
 class SampleFaces(_ReadOnly[FaceSource]):

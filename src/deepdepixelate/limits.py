@@ -13,3 +13,15 @@ ST_LPIPS_SIDE = 18
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM, in pixels."""
+
+INPUT_PIXELS = 50_000_000
+"""Images with more pixels are rejected before they are decoded."""
+
+ENCODED_BYTES = 64 * 2**20
+"""Larger image files are rejected before they are read."""
+
+LIST_BYTES = 64 * 2**20
+"""Larger lists, and larger directories of zip archives, are refused. CelebA's take 5 and 20 MB."""
+
+SOURCE_IMAGES = 2_000_000
+"""A source of faces may have at most this many files or rows."""

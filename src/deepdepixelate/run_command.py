@@ -57,7 +57,7 @@ class _KedroRun(ReadableErrors):
 
 
 PATHS = re.compile(
-    r"celeba_dir|enhance\.(input|output|model)|pretrain\.start_from|train_gan\.vgg_weights"
+    r"celeba_dir|faces_dir|ingest\.split\.identities|enhance\.(input|output|model)|pretrain\.start_from|train_gan\.vgg_weights"
     r"|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
 )
 """Names of parameters that are paths."""

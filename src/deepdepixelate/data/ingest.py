@@ -18,7 +18,7 @@ from deepdepixelate.data.sources import (
     FaceSource,
     RejectedImageError,
     Split,
-    decode,
+    decode_face,
 )
 from deepdepixelate.data.writing import DatasetPlan, MadeImages, ShardTask, shard_key
 from deepdepixelate.errors import UserError
@@ -43,7 +43,7 @@ def ingest(
 
     Args:
         source: the encoded images.
-        parameters: the required image size, the crop, the limits, and the images per shard.
+        parameters: the fit, the crop, the limits, and the images per shard.
         engine: makes the shards.
 
     Returns:
@@ -92,7 +92,8 @@ def _tasks(
     source: FaceSource, names: Sequence[str], parameters: IngestParameters
 ) -> list[ShardTask]:
     settings = parameters.model_dump(
-        mode="json", exclude={"limit_per_split", "max_rejected_fraction", "images_per_shard"}
+        mode="json",
+        exclude={"limit_per_split", "max_rejected_fraction", "images_per_shard", "split"},
     )
     tasks: list[ShardTask] = []
     for start in range(0, len(names), parameters.images_per_shard):
@@ -146,7 +147,7 @@ class _FaceMaker:
         for name in names:
             try:
                 encoded = self.images.read(name)
-                image = decode(encoded, parameters.width, parameters.height)
+                image = decode_face(encoded, parameters)
             except RejectedImageError as error:
                 rejected.append({"name": name, "reason": str(error)})
                 continue

@@ -6,7 +6,12 @@ deepdepixelate.parameters`` prints the reference, ``docs/reference/parameters.md
 """
 
 from deepdepixelate.parameters.checking import Parameters, check_parameters
-from deepdepixelate.parameters.data import DegradeParameters, IngestParameters, RayParameters
+from deepdepixelate.parameters.data import (
+    DegradeParameters,
+    IngestParameters,
+    RayParameters,
+    SplitParameters,
+)
 from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
@@ -37,6 +42,7 @@ __all__ = [
     "PretrainParameters",
     "RayParameters",
     "Schedule",
+    "SplitParameters",
     "TrainGanParameters",
     "TrainingParameters",
     "check_parameters",

@@ -15,7 +15,7 @@ from deepdepixelate.parameters.training import (
     TrainGanParameters,
     TrainingParameters,
 )
-from deepdepixelate.parameters.types import Section, UserPath
+from deepdepixelate.parameters.types import Section, UserLocation
 
 
 class Parameters(Section):
@@ -31,9 +31,11 @@ class Parameters(Section):
     engine: Literal["local", "ray"]
     """Where the tasks of all stages but the trainings run: on this machine, or on a Ray cluster."""
     ray: RayParameters
-    celeba_dir: UserPath | None = None
-    """Folder with CelebA's archive (or images) and partition list, for ``--env celeba``; null: that
-    of conf/celeba/globals.yml."""
+    celeba_dir: UserLocation | None = None
+    """Folder or URL with CelebA's archive (or images) and partition list, for ``--env celeba``;
+    null: that of conf/celeba/globals.yml."""
+    faces_dir: UserLocation | None = None
+    """Folder or URL with your own images, for ``--env own``; null: that of conf/own/globals.yml."""
 
     @model_validator(mode="after")
     def _crops_and_border_fit(self) -> "Parameters":

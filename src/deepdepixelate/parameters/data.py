@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from deepdepixelate.limits import Scale
 from deepdepixelate.parameters.degrading import RealisticParameters
-from deepdepixelate.parameters.types import Count, Fraction, Section
+from deepdepixelate.parameters.types import Count, Fraction, FractionBelowOne, Section, UserLocation
 
 CropSide = Annotated[int, Field(ge=8, multiple_of=8)]
 
@@ -18,15 +18,42 @@ class RayParameters(Section):
     """Of the cluster, such as ray://HOST:10001 or auto; null: one of this machine alone."""
 
 
+class SplitParameters(Section):
+    """The splits of your own images, for ``--env own``."""
+
+    by: Literal["name", "folder", "identity"] = "name"
+    """name: each image by itself. folder: images in one sub-folder show one person, who is in one
+    split. identity: a list names the person of each image."""
+    identities: UserLocation | None = None
+    """List for ``by=identity``, with a file name and an identity per line; null:
+    identity_CelebA.txt in the folder of the images."""
+    val: FractionBelowOne = 0.1
+    """Fraction of images (or people) for validation, chosen by a hash of the name."""
+    test: FractionBelowOne = 0.1
+    """Fraction for the test split, chosen alike. The others are for training."""
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> "SplitParameters":
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"val ({self.val:g}) and test ({self.test:g}) leave no image for training"
+            )
+        return self
+
+
 class IngestParameters(Section):
     """From the archive to HR shards."""
 
     limit_per_split: Count | None
     """Use only the first N images of each split; null: all."""
+    fit: Literal["exact", "cover"] = "exact"
+    """exact: images of another size than width and height are rejected. cover: images of any size
+    are shrunk until they just cover the crop; the aspect ratio stays, and smaller ones are
+    rejected."""
     width: Count
-    """Width of every input image, in pixels; others are rejected."""
+    """Width of every input image, in pixels, with ``fit=exact``."""
     height: Count
-    """Height of every input image, in pixels; others are rejected."""
+    """Height of every input image, in pixels, with ``fit=exact``."""
     crop_width: CropSide
     """Width of the centre crop that is stored, in pixels."""
     crop_height: CropSide
@@ -35,9 +62,12 @@ class IngestParameters(Section):
     """The run stops if a larger fraction of the images is unusable."""
     images_per_shard: Count
     """Images in a file of HR or LR images. A task of the engine makes one such file."""
+    split: SplitParameters = SplitParameters()
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":
+        if self.fit == "cover":
+            return self
         if self.crop_width > self.width or self.crop_height > self.height:
             raise ValueError(
                 f"the crop of {self.crop_width}x{self.crop_height} pixels is larger than the "

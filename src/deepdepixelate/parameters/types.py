@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from deepdepixelate.files import user_path
+from deepdepixelate.files import location, user_path
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -36,6 +36,15 @@ def _number_as_text(value: Any) -> Any:
 
 UserPath = Annotated[Path, BeforeValidator(_number_as_text), AfterValidator(user_path)]
 """A path as a user writes it, see ``user_path``."""
+
+
+UserLocation = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    AfterValidator(lambda written: str(location(written))),
+    Field(json_schema_extra={"format": "path"}),
+]
+"""A path or a URL as a user writes it, see ``location``."""
 
 
 class Section(BaseModel):

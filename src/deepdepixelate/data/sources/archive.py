@@ -1,0 +1,207 @@
+"""Images of a zip archive, read in place."""
+
+import os
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+
+from fsspec.caching import BlockCache
+from upath import UPath
+
+from deepdepixelate.data.sources.places import (
+    Listing,
+    check_size,
+    is_hidden,
+    is_image_name,
+    reporting_failures,
+    retrying,
+    stamp_of,
+    unsafe,
+)
+from deepdepixelate.data.sources.source import RejectedImageError
+from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import Location
+from deepdepixelate.limits import LIST_BYTES
+
+_LOCAL_HEADER = struct.Struct("<4s22x2H")
+"""Signature and lengths of name and extra field of an entry's local header (APPNOTE.TXT, 4.3.7).
+The lengths may differ from those of the central directory."""
+
+_BLOCK_SIZE, _BLOCKS = 2**19, 8
+"""A thread reads an archive at a URL in blocks of so many bytes, and keeps so many of them."""
+
+_BAD_DIRECTORY = (
+    zipfile.BadZipFile,
+    *(struct.error, ValueError, OverflowError, LookupError, NotImplementedError, EOFError),
+)
+
+
+@dataclass(frozen=True)
+class ZippedImages:
+    """The images of a zip archive. Their names leave out the folders in the archive.
+
+    Attributes:
+        path: of the archive.
+    """
+
+    path: Location
+
+    def list(self) -> Listing:
+        """What the archive holds; UserError if it is damaged."""
+        listing = _opened(self.path).listing
+        return Listing(list(listing.names), list(listing.left_out))
+
+    def read(self, name: str) -> bytes:
+        return _opened(self.path).read(name)
+
+    def stamp(self, name: str) -> str:
+        entry = _opened(self.path).entries.get(name)
+        return f"{entry.file_size} {entry.CRC:08x}" if entry else "no longer in the archive"
+
+
+@dataclass
+class _OpenZip:
+    """The directory of an archive, and the files through which its threads read it."""
+
+    path: Location
+    size: int
+    entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
+    of_thread: threading.local = field(default_factory=threading.local)
+
+    def read(self, name: str) -> bytes:
+        """The content of an entry; RejectedImageError if damaged.
+
+        ``zipfile`` is not used for this: it reads under a lock, and trusts the sizes.
+        """
+        if (entry := self.entries.get(name)) is None:
+            raise RejectedImageError("no longer in the archive")
+        header = self._read_at(entry.header_offset, _LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            raise RejectedImageError("damaged in the archive: no file at its offset")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        start = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        data = self._read_at(start, entry.compress_size)
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.file_size + 1)
+            except zlib.error as error:
+                raise RejectedImageError(f"damaged in the archive: {error}") from error
+        if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
+            raise RejectedImageError("damaged in the archive: wrong size or CRC-32")
+        return data
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        if not isinstance(self.path, Path):
+            return retrying(self.path, lambda: self._read_blocks(offset, size))
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._file(self.path).fileno(), size, offset)
+            file = self._file(self.path)
+            file.seek(offset)
+            return file.read(size)
+        except OSError as error:
+            raise RejectedImageError(f"cannot be read: {error.strerror}") from error
+
+    def _file(self, path: Path) -> BinaryIO:
+        """The file that this thread reads."""
+        if not hasattr(self.of_thread, "file"):
+            self.of_thread.file = path.open("rb")
+        file: BinaryIO = self.of_thread.file
+        return file
+
+    def _read_blocks(self, offset: int, size: int) -> bytes:
+        if not hasattr(self.of_thread, "cache"):
+            self.of_thread.cache = BlockCache(
+                _BLOCK_SIZE, self._fetch, self.size, maxblocks=_BLOCKS
+            )
+        data: bytes = self.of_thread.cache._fetch(offset, offset + size)
+        return data
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        assert isinstance(self.path, UPath)  # noqa: S101
+        data: bytes = self.path.fs.cat_file(self.path.path, start=start, end=end)
+        if len(data) != (expected := min(end, self.size) - start):
+            raise OSError(f"{len(data):,} bytes received instead of {expected:,}")
+        return data
+
+
+def _opened(path: Location) -> _OpenZip:
+    """An archive, opened once in a process: reading the directory of CelebA's takes a second."""
+    return _open_zip(path, stamp_of(path) if isinstance(path, Path) else "")
+
+
+@lru_cache(maxsize=4)
+def _open_zip(path: Location, stamp: str) -> _OpenZip:
+    try:
+        with reporting_failures(path), _open_without_cache(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            directory = zipfile.ZipFile(_Limited(file)).infolist()
+    except (OSError, *_BAD_DIRECTORY) as error:
+        raise UserError(
+            f"{path} is not a complete zip archive ({first_line(error)}); the download may have "
+            "been cut short. Download it again."
+        ) from error
+    opened = _OpenZip(path, size)
+    for entry in sorted(directory, key=lambda each: each.filename):
+        path_inside = entry.filename.replace("\\", "/")
+        if is_hidden(path_inside) or path_inside.endswith("/"):
+            continue
+        name = PurePosixPath(path_inside).name
+        if reason := _unusable(entry, path_inside, opened.entries.get(name)):
+            opened.listing.leave_out(path_inside, reason)
+        else:
+            opened.entries[name] = entry
+    opened.listing.names.extend(opened.entries)
+    opened.listing.check_count(path)
+    return opened
+
+
+def _unusable(entry: zipfile.ZipInfo, path: str, same: zipfile.ZipInfo | None) -> str | None:
+    if reason := unsafe(path):
+        return reason
+    if not is_image_name(path):
+        return "not a JPEG, PNG, WebP or BMP file"
+    if same:
+        return f"has the same name as {same.filename}, which is used"
+    if entry.flag_bits & 0x1:
+        return "encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"compression method {entry.compress_type}, expected 0 (stored) or 8 (deflated)"
+    try:
+        check_size(max(entry.file_size, entry.compress_size))
+    except RejectedImageError as error:
+        return str(error)
+    return "damaged in the archive: no file at its offset" if entry.header_offset < 0 else None
+
+
+def _open_without_cache(path: Location) -> IO[bytes]:
+    if isinstance(path, Path):
+        return path.open("rb")
+    file: IO[bytes] = path.open("rb", cache_type="none")
+    return file
+
+
+class _Limited:
+    """A file that ``zipfile`` reads a directory from: no more than LIST_BYTES at a time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek: Callable[..., int] = file.seek
+        self.tell: Callable[[], int] = file.tell
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LIST_BYTES:
+            raise zipfile.BadZipFile(
+                f"its directory has {size:,} bytes, more than the limit of {LIST_BYTES:,}"
+            )
+        return self._file.read(LIST_BYTES if size < 0 else size)
+
+    def close(self) -> None:
+        self._file.close()

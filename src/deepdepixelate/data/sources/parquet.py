@@ -1,0 +1,338 @@
+"""Images in the rows of Parquet files, as the Hugging Face Hub stores data sets."""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepdepixelate.data.sources.places import (
+    Listing,
+    check_size,
+    list_files,
+    reporting_failures,
+    retrying,
+    stamp_of,
+    unsafe,
+)
+from deepdepixelate.data.sources.source import RejectedImageError, Split
+from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.files import Location
+from deepdepixelate.limits import SOURCE_IMAGES
+
+_IMAGE_COLUMNS = ("image", "img", "face", "jpg", "jpeg", "png", "bytes", "content")
+_NAME_COLUMNS = ("image_id", "file_name", "filename", "name", "image_name", "image_path", "path")
+_SPLIT_COLUMNS = ("split", "partition", "subset", "set")
+"""Names of columns, the preferred ones first."""
+
+_SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("0", "train", "training"), "train"),
+    **dict.fromkeys(("1", "val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("2", "test", "testing"), "test"),
+}
+
+_LONGEST_NAME = 1024
+_ROWS = 16
+"""Rows that are decoded together."""
+_CACHED_BYTES = 64 * 2**20
+_OPEN_FILES = 4
+
+
+class _Row(NamedTuple):
+    file: int
+    group: int
+    row: int
+
+
+@dataclass(frozen=True)
+class ParquetImages:
+    """The images of Parquet files: a column of bytes, or of struct<bytes, path>.
+
+    Attributes:
+        folder: of the files.
+        files: their paths in the folder.
+        stamp_of_files: changes when a file does.
+    """
+
+    folder: Location
+    files: tuple[str, ...]
+    stamp_of_files: str
+
+    def list(self) -> tuple[Listing, dict[str, Split]]:
+        """What the files hold, and the split of each name as far as the files state it.
+
+        Names are those of a column or of the structs; otherwise they are made of file and row. The
+        splits are those of a column, or of files whose path has a part such as
+        ``train-00000-of-00019.parquet`` or ``test/``.
+
+        Raises:
+            UserError: a file is damaged, or has no column of images.
+        """
+        opened = _opened(self)
+        left_out = list(opened.listing.left_out)
+        return Listing(list(opened.listing.names), left_out), dict(opened.splits)
+
+    def read(self, name: str) -> bytes:
+        opened = _opened(self)
+        if not isinstance(self.folder, Path):
+            return retrying(self.folder, lambda: opened.read(name))
+        return opened.read(name)
+
+    def stamp(self, name: str) -> str:
+        opened = _opened(self)
+        place = opened.rows[name]
+        return f"{opened.stamps[place.file]} {place.group} {place.row}"
+
+
+def find_parquet(directory: Location) -> ParquetImages | None:
+    """The Parquet files of a folder or of its sub-folder ``parquet`` or ``data``, if any.
+
+    Links that leave the folder are followed: the cache of the Hugging Face Hub consists of them.
+    """
+    for folder in (directory / "parquet", directory / "data", directory):
+        if isinstance(folder, Path) and not folder.is_dir():
+            continue
+        found = list_files(folder, subfolders=folder != directory, links=True)
+        if files := tuple(name for name in found.names if name.lower().endswith(".parquet")):
+            stamps = " ".join(stamp_of(folder / name) for name in files)
+            return ParquetImages(folder, files, stamps)
+    return None
+
+
+class _Columns(NamedTuple):
+    """Paths of columns in a file, in the form that pyarrow takes."""
+
+    image: str
+    name: str | None
+    split: str | None
+
+
+@dataclass
+class _OpenParquet:
+    """The rows of the files by name, and the files through which they are read."""
+
+    source: ParquetImages
+    listing: Listing = field(default_factory=Listing)
+    rows: dict[str, _Row] = field(default_factory=dict)
+    splits: dict[str, Split] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    readers: "OrderedDict[int, _Reader]" = field(default_factory=OrderedDict)
+    batches: "OrderedDict[_Row, pa.Array]" = field(default_factory=OrderedDict)
+    cached_bytes: int = 0
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image; RejectedImageError if its row is damaged or has none."""
+        if (place := self.rows.get(name)) is None:
+            raise RejectedImageError("no longer in the Parquet files")
+        try:
+            with self.lock:
+                value = self._batch(place)[place.row % _ROWS].as_py()
+        except Exception as error:
+            if _is_damage(error):
+                reason = f"damaged in the Parquet file: {first_line(error)}"
+                raise RejectedImageError(reason) from error
+            raise
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise RejectedImageError("its row has no image")
+        check_size(len(content))
+        return content
+
+    def _batch(self, place: _Row) -> pa.Array:
+        """The rows around a row. Files are read forward; rows that were just read are kept."""
+        wanted = place._replace(row=place.row - place.row % _ROWS)
+        if (batch := self.batches.get(wanted)) is not None:
+            self.batches.move_to_end(wanted)
+            return batch
+        reader = self.readers.pop(place.file, None)
+        if reader is None or reader.group != place.group or reader.next_row > wanted.row:
+            path = self.source.folder / self.source.files[place.file]
+            reader = _Reader(path, self.columns[place.file], place.group)
+        while (at := reader.next_row) <= wanted.row:
+            batch = reader.read()
+            self._keep(_Row(place.file, place.group, at), batch)
+        self.readers[place.file] = reader
+        while len(self.readers) > _OPEN_FILES:
+            self.readers.popitem(last=False)
+        return batch
+
+    def _keep(self, key: _Row, batch: pa.Array) -> None:
+        self.batches[key] = batch
+        self.cached_bytes += batch.nbytes
+        while self.cached_bytes > _CACHED_BYTES and len(self.batches) > 1:
+            self.cached_bytes -= self.batches.popitem(last=False)[1].nbytes
+
+
+class _Reader:
+    """Reads the images of one row group, from its first row, without holding all of it."""
+
+    def __init__(self, path: Location, column: str, group: int) -> None:
+        self.group = group
+        self.next_row = 0
+        self._batches = pq.ParquetFile(
+            _open(path), pre_buffer=False, buffer_size=2**20
+        ).iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column], use_threads=False)
+
+    def read(self) -> pa.Array:
+        batch = next(self._batches, None)
+        if batch is None:
+            raise IndexError("it has fewer rows than it claims")
+        self.next_row += _ROWS
+        column: pa.Array = batch.column(0)
+        return column
+
+
+def _open(path: Location) -> IO[bytes]:
+    file: IO[bytes] = path.open("rb")
+    return file
+
+
+@lru_cache(maxsize=4)
+def _opened(source: ParquetImages) -> _OpenParquet:
+    opened = _OpenParquet(source)
+    for number, name in enumerate(source.files):
+        path = source.folder / name
+        opened.stamps.append(stamp_of(path))
+        try:
+            with reporting_failures(path), _open(path) as file:
+                _list_rows(opened, number, path, file)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            raise UserError(
+                f"{path} is not a complete Parquet file ({first_line(error)}); the download may "
+                "have been cut short. Download it again."
+            ) from error
+    opened.listing.names.extend(opened.rows)
+    return opened
+
+
+def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes]) -> None:
+    metadata = pq.ParquetFile(file, pre_buffer=False).metadata
+    groups = [max(0, metadata.row_group(each).num_rows) for each in range(metadata.num_row_groups)]
+    if len(opened.rows) + len(opened.listing.left_out) + sum(groups) > SOURCE_IMAGES:
+        raise UserError(
+            f"{path.parent} has more than {SOURCE_IMAGES:,} rows, which is the limit: use a part."
+        )
+    columns = _choose_columns(metadata.schema.to_arrow_schema(), path)
+    opened.columns.append(columns.image)
+    relative = opened.source.files[number]
+    split_of_file = _split_of_path(relative)
+    made = PurePosixPath(relative).with_suffix("").as_posix().translate({46: "_", 47: "-"})
+    read = [column for column in (columns.name, columns.split) if column]
+    # As dictionaries: a long text that is repeated in all rows is held once.
+    table = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20, read_dictionary=read)
+    first = 0
+    for group, count in enumerate(groups):
+        stated = _stated(table, group, columns, read) if read else iter(())
+        for row in range(count):
+            name, split = next(stated, (None, None))
+            if not name:
+                name = f"{made}-{first + row:06d}"
+            given = split_of_file if split is None else _SPLIT_WORDS.get(str(split).lower())
+            path_inside = str(name).replace("\\", "/")
+            name = PurePosixPath(path_inside).name
+            if reason := _unusable(opened, path_inside, name, split, given):
+                shown = path_inside[:_LONGEST_NAME] or made
+                opened.listing.leave_out(shown, f"{relative}, row {first + row}: {reason}")
+                continue
+            opened.rows[name] = _Row(number, group, row)
+            if given:
+                opened.splits[name] = given
+        first += count
+
+
+def _unusable(
+    opened: _OpenParquet, path: str, name: str, stated: object, split: Split | None
+) -> str | None:
+    if len(path) > _LONGEST_NAME:
+        return f"its name has {len(path):,} characters"
+    if reason := unsafe(path):
+        return reason
+    if not name:
+        return "it has no name"
+    if name in opened.rows:
+        return "another row has this name and is used"
+    if stated is not None and split is None:
+        return f"its split is {str(stated)[:40]!r}, expected train, val or test"
+    return None
+
+
+def _stated(
+    table: pq.ParquetFile, group: int, columns: _Columns, read: list[str]
+) -> Iterator[tuple[Any, Any]]:
+    """The name and the split that each row of a group states; None if it does not."""
+    for batch in table.iter_batches(1024, row_groups=[group], columns=read, use_threads=False):
+        arrays = [
+            None if path is None else batch.column(batch.schema.names.index(path.split(".")[0]))
+            for path in (columns.name, columns.split)
+        ]
+        for row in range(len(batch)):
+            name, split = (None if array is None else array[row].as_py() for array in arrays)
+            yield (name.get("path") if isinstance(name, dict) else name), split
+
+
+def _choose_columns(schema: pa.Schema, path: Location) -> _Columns:
+    images = {each.name: leaf for each in schema if (leaf := _image_leaf(each))}
+    preferred = [name for name in _IMAGE_COLUMNS if name in images] or list(images)
+    if not preferred or (len(preferred) > 1 and preferred[0] not in _IMAGE_COLUMNS):
+        found = ", ".join(f"{each.name}: {str(each.type)[:60]}" for each in list(schema)[:20])
+        raise UserError(
+            f"{path}: cannot tell which column holds the images. It must hold bytes, or "
+            f"struct<bytes, path> as on the Hugging Face Hub, and be named image if there are "
+            f"several; the columns are {found or 'none'}."
+        )
+    image = preferred[0]
+    texts = {each.name for each in schema if _is_text(each.type)}
+    name = next((each for each in _NAME_COLUMNS if each in texts), None)
+    struct = schema.field(image).type
+    if name is None and pa.types.is_struct(struct) and struct.get_field_index("path") >= 0:
+        name = f"{image}.path" if _is_text(struct.field("path").type) else None
+    whole = {each.name for each in schema if _is_text(each.type) or pa.types.is_integer(each.type)}
+    split = next((each for each in _SPLIT_COLUMNS if each in whole), None)
+    return _Columns(images[image], name, split)
+
+
+def _image_leaf(column: pa.Field) -> str | None:
+    """The path of the column's bytes, if it can hold images."""
+    kind = column.type
+    if _is_bytes(kind):
+        return str(column.name)
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return f"{column.name}.bytes" if _is_bytes(kind.field("bytes").type) else None
+    return None
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _split_of_path(path: str) -> Split | None:
+    """The split that a file's name, or else a folder's, begins with."""
+    for part in reversed(PurePosixPath(path).parts):
+        word = re.split(r"[^a-z]", part.lower())[0]
+        if word in _SPLIT_WORDS:
+            return _SPLIT_WORDS[word]
+    return None
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether pyarrow complains about the file; errors of the network have other types."""
+    own_error = type(error) is OSError and error.errno is None
+    return own_error or isinstance(
+        error, pa.ArrowException | ValueError | UnicodeDecodeError | LookupError | TypeError
+    )
