@@ -73,7 +73,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def _user_path(self, name: str, default: str) -> str:
         value = self["parameters"].get(name)
-        return str(location(default if value is None else value))
+        return str(location(default if value is None else value)).rstrip("/") or "/"
 
     def _parameter(self, name: str) -> Any:
         return OmegaConf.select(OmegaConf.create(self["parameters"]), name)

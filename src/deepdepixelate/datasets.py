@@ -20,6 +20,7 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.pillow import ImageDataset
 from PIL import Image, ImageOps
 
+from deepdepixelate.data import storage
 from deepdepixelate.data.shards import MANIFEST, ShardedImages
 from deepdepixelate.data.sources import (
     FaceSource,
@@ -31,7 +32,7 @@ from deepdepixelate.data.sources import (
 )
 from deepdepixelate.data.writing import DatasetPlan, write_dataset
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import location, make_folder
+from deepdepixelate.files import Location, location, make_folder
 from deepdepixelate.parameters import SplitParameters
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class ImageShards(AbstractDataset[DatasetPlan, ShardedImages]):
         split: str,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = location(filepath)
         self._split = split
         self.metadata = metadata
 
@@ -156,7 +157,7 @@ class ImageShards(AbstractDataset[DatasetPlan, ShardedImages]):
         write_dataset(self._filepath, data, split=self._split)
 
     def _exists(self) -> bool:
-        return (self._filepath / MANIFEST).is_file()
+        return storage.size_of(self._filepath / MANIFEST) is not None
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "split": self._split}
@@ -181,6 +182,20 @@ class ImageShards(AbstractDataset[DatasetPlan, ShardedImages]):
         if scale < 1:
             return _framed(ImageOps.scale(sheet, scale))
         return _framed(ImageOps.scale(sheet, int(scale), Image.Resampling.NEAREST))
+
+
+class ShardFolder(_ReadOnly[Location]):
+    """The folder or URL with the shards of all splits: loads its path."""
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._filepath = location(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Location:
+        return self._filepath
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
 
 
 class Folder(_ReadOnly[Path]):

@@ -14,6 +14,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from deepdepixelate.files import Location, location
 from deepdepixelate.tracking.store import describe_active_run
 
 logger = logging.getLogger(__name__)
@@ -88,10 +89,10 @@ def environment_option(env: str | None) -> str:
     return f" --env {env}" if env and env != "local" else ""
 
 
-def path_of(catalog: DataCatalog, name: str) -> Path | None:
-    """The path of a dataset that is a file or folder."""
+def path_of(catalog: DataCatalog, name: str) -> Location | None:
+    """The path or URL of a dataset that is a file or folder."""
     path = getattr(catalog.get(name), "_filepath", None)
-    return None if path is None else Path(str(path))
+    return None if path is None else location(path)
 
 
 def compare_with_bicubic(evaluation: Mapping[str, Any], *, packaged: bool) -> Iterator[str]:
@@ -181,10 +182,12 @@ def _degraded_table(sets: Mapping[str, Any]) -> Any:
     return table
 
 
-def _shown(catalog: DataCatalog, name: str, project: Path) -> Path | None:
+def _shown(catalog: DataCatalog, name: str, project: Path) -> Location | None:
     """The path of a dataset, relative to the project if it is in there."""
     path = path_of(catalog, name)
-    return path.relative_to(project) if path and path.is_relative_to(project) else path
+    if isinstance(path, Path) and path.is_relative_to(project):
+        return path.relative_to(project)
+    return path
 
 
 def _result(pipeline: Pipeline, catalog: DataCatalog, project: Path) -> str | None:

@@ -12,7 +12,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from range_server import range_server
 from small_faces import jpeg, write_celeba
 
@@ -36,27 +35,9 @@ Publish = Callable[[Path], str]
 """Copies a folder to a server, and gives its URL."""
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def s3_publish(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Publish:
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-
+def s3_publish(s3: fsspec.AbstractFileSystem) -> Publish:
     def publish(folder: Path) -> str:
-        s3 = fsspec.filesystem("s3", skip_instance_cache=True)
         bucket = f"faces-{uuid4().hex}"
         s3.mkdir(bucket)
         s3.put(f"{folder}/", f"{bucket}/in it", recursive=True)

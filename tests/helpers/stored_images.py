@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from deepdepixelate.data.writing import (
     shard_key,
     write_dataset,
 )
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import LocalEngine
 
 
@@ -61,7 +61,7 @@ def plan_images(
 
 
 def store_images(
-    directory: Path,
+    directory: Location,
     names: Sequence[str],
     pixels: NDArray[np.uint8],
     *,

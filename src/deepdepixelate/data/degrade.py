@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from deepdepixelate.data import storage
 from deepdepixelate.data.realistic import degrade_realistically
 from deepdepixelate.data.resize import KERNEL, downscale
 from deepdepixelate.data.shards import ImageBatch, ShardedImages, read_shard
 from deepdepixelate.data.writing import ROWS, DatasetPlan, MadeImages, ShardTask, shard_key
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import LOCAL, Engine, map_in_order
 from deepdepixelate.parameters.degrading import RealisticParameters
 
@@ -44,7 +45,7 @@ def degrade(
             for index, shard in enumerate(hr.manifest.shards)
         ],
         make=_Shrinker(
-            tuple(hr.directory.absolute() / shard.file for shard in hr.manifest.shards),
+            tuple(storage.absolute(hr.directory) / shard.file for shard in hr.manifest.shards),
             hr.manifest.shape,
             scale,
             realistic,
@@ -67,7 +68,7 @@ class _Shrinker:
         realistic: parameters of realistic LR; None for bicubic LR.
     """
 
-    hr: tuple[Path, ...]
+    hr: tuple[Location, ...]
     shape: tuple[int, int, int]
     scale: int
     realistic: RealisticParameters | None

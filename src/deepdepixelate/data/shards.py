@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deepdepixelate.data import storage
 from deepdepixelate.errors import UserError
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import map_in_order
 
 MANIFEST = "manifest.json"
@@ -91,15 +92,16 @@ class ShardedImages:
         UserError: the folder has no manifest, or the manifest or a shard is damaged.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Location) -> None:
         self.directory = directory
         self.manifest = read_manifest(directory)
         for shard in self.manifest.shards:
             if not has_size(file := directory / shard.file, shard, self.manifest.shape):
                 raise UserError(f"{file} is missing or cut short. {_REPAIR}")
+        self._maps: dict[int, NDArray[np.uint8]] = {}
         self._starts = np.cumsum([0, *(shard.count for shard in self.manifest.shards)])
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Location]]:
         return type(self), (self.directory,)  # another process maps the files itself
 
     def __len__(self) -> int:
@@ -109,14 +111,16 @@ class ShardedImages:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        view: NDArray[np.uint8] = self._maps[shard][index - self._starts[shard]]
+        view: NDArray[np.uint8] = self._map(shard)[index - self._starts[shard]]
         return view
 
-    @cached_property
-    def _maps(self) -> list[NDArray[np.uint8]]:
-        return [
-            np.load(self.directory / shard.file, mmap_mode="r") for shard in self.manifest.shards
-        ]
+    def _map(self, index: int) -> NDArray[np.uint8]:
+        """The memory map of a shard; a remote one is copied when it is first needed."""
+        if (found := self._maps.get(index)) is None:
+            shard = self.manifest.shards[index]
+            path = storage.local_copy(self.directory / shard.file, shard.sha256)
+            found = self._maps.setdefault(index, np.load(path, mmap_mode="r"))
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -195,13 +199,15 @@ class ImagePairs:
             done += len(hr.names)
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Location) -> Manifest:
     """Read the manifest of a folder; UserError if there is none, or if it is damaged."""
     path = directory / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(storage.read(path))
     except FileNotFoundError:
         raise UserError(f"{directory} has no complete dataset: {MANIFEST} is missing.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
         if [problem["loc"] for problem in error.errors()] == [("seal",)]:
             raise UserError(f"{path} was written by an earlier version. {_REPAIR}") from error
@@ -215,36 +221,34 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def read_shard(
-    path: Path, names: Sequence[str], shape: tuple[int, int, int], size: int, skip: int = 0
+    path: Location, names: Sequence[str], shape: tuple[int, int, int], size: int, skip: int = 0
 ) -> Iterator[ImageBatch]:
     """Read so many images of a shard, after the first ``skip``, at most ``size`` at a time."""
-    with path.open("rb") as file:
+    with storage.remote_errors(path), storage.open_binary(path) as file:
         file.seek(len(npy_header((len(names), *shape))) + skip * int(np.prod(shape)))
         for start in range(0, len(names), size):
             chosen = list(names[start : start + size])
-            values = np.fromfile(file, np.uint8, len(chosen) * int(np.prod(shape)))
-            yield ImageBatch(chosen, values.reshape(len(chosen), *shape))
+            values = np.empty((len(chosen), *shape), np.uint8)
+            file.readinto(values.reshape(-1).data)
+            yield ImageBatch(chosen, values)
 
 
-def has_size(path: Path, shard: Shard, shape: tuple[int, int, int]) -> bool:
+def has_size(path: Location, shard: Shard, shape: tuple[int, int, int]) -> bool:
     """Whether a file is there and has the size of its shard."""
     expected = len(npy_header((shard.count, *shape))) + shard.count * int(np.prod(shape))
-    return path.is_file() and path.stat().st_size == expected
+    return storage.size_of(path) == expected
 
 
-def matches(path: Path, shard: Shard, shape: tuple[int, int, int]) -> bool:
+def matches(path: Location, shard: Shard, shape: tuple[int, int, int]) -> bool:
     """Whether a file is there and has the content of its shard; reads all of it.
 
     Shards are not synced to the disk when they are written: after a power failure, a file of the
     right size can hold zeros.
     """
-    if not has_size(path, shard, shape):
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+    return has_size(path, shard, shape) and storage.sha256_of(path) == shard.sha256
 
 
-def find_damaged(directory: Path, manifest: Manifest) -> list[Path]:
+def find_damaged(directory: Location, manifest: Manifest) -> list[Location]:
     """The shards that are missing or differ from the manifest; reads all of them."""
     results = map_in_order(
         lambda shard: matches(directory / shard.file, shard, manifest.shape), manifest.shards

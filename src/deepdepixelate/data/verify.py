@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from deepdepixelate.data import storage
 from deepdepixelate.data.shards import (
     ImagePairs,
     Shard,
@@ -14,10 +14,11 @@ from deepdepixelate.data.shards import (
 )
 from deepdepixelate.data.sources import SPLITS
 from deepdepixelate.errors import UserError
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import Engine
 
 
-def verify(folder: Path, engine: Engine) -> dict[str, Any]:
+def verify(folder: Location, engine: Engine) -> dict[str, Any]:
     """Read every shard of every dataset.
 
     Args:
@@ -31,7 +32,7 @@ def verify(folder: Path, engine: Engine) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for kind in ("hr", "lr"):
         for split in SPLITS:
-            report[f"{kind}/{split}"] = _verify(folder.absolute() / kind / split, engine)
+            report[f"{kind}/{split}"] = _verify(storage.absolute(folder) / kind / split, engine)
     for split in SPLITS:
         found = report[f"lr/{split}"]
         if not any(_is_bad(report[f"{kind}/{split}"]) for kind in ("hr", "lr")):
@@ -42,7 +43,7 @@ def verify(folder: Path, engine: Engine) -> dict[str, Any]:
     return report
 
 
-def _verify(directory: Path, engine: Engine) -> dict[str, Any]:
+def _verify(directory: Location, engine: Engine) -> dict[str, Any]:
     try:
         manifest = read_manifest(directory)
     except UserError as error:
@@ -54,7 +55,7 @@ def _verify(directory: Path, engine: Engine) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Matches:
-    directory: Path
+    directory: Location
     shape: tuple[int, int, int]
 
     def __call__(self, shard: Shard) -> bool:

@@ -9,12 +9,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
+from deepdepixelate.data import storage
 from deepdepixelate.data.shards import (
     MANIFEST,
     TABLE,
@@ -31,7 +30,7 @@ from deepdepixelate.data.shards import (
     npy_header,
 )
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import atomic_write, make_folder
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import Engine
 
 logger = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ class DatasetPlan:
     title: str = "write"
 
 
-def write_dataset(directory: Path, plan: DatasetPlan, *, split: str) -> Manifest:
+def write_dataset(directory: Location, plan: DatasetPlan, *, split: str) -> Manifest:
     """Make the shards of a plan that are not there yet, and then their manifest.
 
     The manifest of an earlier dataset in the folder is removed first. A shard appears under its
@@ -134,9 +133,9 @@ def write_dataset(directory: Path, plan: DatasetPlan, *, split: str) -> Manifest
         UserError: no image is usable, or the folder cannot be written to.
         ValueError: the images are not uint8 of the planned shape.
     """
-    directory = directory.absolute()  # a task may run in another working directory
+    directory = storage.absolute(directory)  # a task may run in another working directory
     try:
-        make_folder(directory)
+        storage.prepare(directory)
         _remove_old(directory, {task.file for task in plan.tasks})
         parts = _finish_all(directory, plan)
         _remove_temporary(directory)  # of nodes that died
@@ -144,10 +143,8 @@ def write_dataset(directory: Path, plan: DatasetPlan, *, split: str) -> Manifest
         if not manifest.count:
             raise UserError(f"no usable images for the {split} split: {directory} was not written.")
         if table := _as_csv(parts):
-            with atomic_write(directory / TABLE) as file:
-                file.write(table)
-        with atomic_write(directory / MANIFEST) as file:
-            file.write(manifest.model_dump_json(indent=1).encode())
+            storage.write(directory / TABLE, table)
+        storage.write(directory / MANIFEST, manifest.model_dump_json(indent=1).encode())
     except OSError as error:
         raise UserError(
             f"{directory} could not be written: {error.strerror or error}. Make room or mend the "
@@ -156,22 +153,22 @@ def write_dataset(directory: Path, plan: DatasetPlan, *, split: str) -> Manifest
     return manifest
 
 
-def _remove_old(directory: Path, planned: set[str]) -> None:
+def _remove_old(directory: Location, planned: set[str]) -> None:
     """Remove the manifest, and what the plan does not have; other files in the folder stay."""
-    for path in (directory / MANIFEST, directory / TABLE):
-        path.unlink(missing_ok=True)
+    for name in (MANIFEST, TABLE):
+        storage.remove(directory / name)
     _remove_temporary(directory)
-    for path in (*directory.glob("shard-*.npy"), *directory.glob("shard-*.json")):
+    for path in storage.find(directory, "shard-*.npy", "shard-*.json"):
         if path.with_suffix(".npy").name not in planned:
-            path.unlink(missing_ok=True)
+            storage.remove(path)
 
 
-def _remove_temporary(directory: Path) -> None:
-    for path in directory.glob("shard-*.tmp"):
-        path.unlink(missing_ok=True)
+def _remove_temporary(directory: Location) -> None:
+    for path in storage.find(directory, "shard-*.tmp"):
+        storage.remove(path)
 
 
-def _finish_all(directory: Path, plan: DatasetPlan) -> list[Part]:
+def _finish_all(directory: Location, plan: DatasetPlan) -> list[Part]:
     finish = _Finish(directory, plan.make, plan.shape, plan.engine.threads_per_task(plan.tasks))
     parts: list[Part] = []
     kept = 0
@@ -193,7 +190,7 @@ def _finish_all(directory: Path, plan: DatasetPlan) -> list[Part]:
 class _Finish:
     """Keeps or makes a shard; can be pickled."""
 
-    directory: Path
+    directory: Location
     make: Maker
     shape: tuple[int, int, int]
     threads: int
@@ -207,7 +204,7 @@ class _Finish:
     def _find(self, task: ShardTask) -> Part | None:
         path = self.directory / task.file
         with suppress(OSError, ValidationError):
-            part = Part.model_validate_json(path.with_suffix(".json").read_bytes())
+            part = Part.model_validate_json(storage.read(path.with_suffix(".json")))
             if part.key == task.key and (
                 not part.shard.count or matches(path, part.shard, self.shape)
             ):
@@ -218,7 +215,7 @@ class _Finish:
         path = self.directory / task.file
         names: list[str] = []
         details: dict[str, list[Any]] = {}
-        with _appearing(path) as temporary:
+        with storage.temporary_file(path) as temporary:
             with temporary.open("w+b") as file:
                 header = npy_header((len(task.names), *self.shape))
                 sha256 = hashlib.sha256(header)
@@ -240,29 +237,16 @@ class _Finish:
                     file.flush()
                     file.seek(0)
                     sha256 = hashlib.file_digest(file, "sha256")
-            path.unlink(missing_ok=True)
             if names:
-                temporary.replace(path)
+                storage.put(temporary, path)
+            else:
+                storage.remove(path)
         shard = Shard(file=task.file, count=len(names), sha256=sha256.hexdigest())
         part = Part(key=task.key, shard=shard, names=tuple(names), details=details)
-        with _appearing(path.with_suffix(".json")) as temporary:
+        with storage.temporary_file(description := path.with_suffix(".json")) as temporary:
             temporary.write_text(part.model_dump_json(), encoding="utf-8")
-            temporary.replace(path.with_suffix(".json"))
+            storage.put(temporary, description)
         return part
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, to be renamed; what is left under it is removed.
-
-    It is not synced to the disk, as that would take most of the time: ``matches`` finds a shard
-    that a power failure has damaged.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _join(parts: Sequence[Part], plan: DatasetPlan, split: str) -> Manifest:

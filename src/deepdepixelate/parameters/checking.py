@@ -34,6 +34,8 @@ class Parameters(Section):
     celeba_dir: UserLocation | None = None
     """Folder or URL with CelebA's archive (or images) and partition list, for ``--env celeba``;
     null: that of conf/celeba/globals.yml."""
+    shards_dir: UserLocation | None = None
+    """Folder or URL for the HR and LR shards; null: data/05_model_input/<dataset>."""
     faces_dir: UserLocation | None = None
     """Folder or URL with your own images, for ``--env own``; null: that of conf/own/globals.yml."""
 

@@ -24,6 +24,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from deepdepixelate.data.shards import ImagePairs
+from deepdepixelate.files import Location
 from deepdepixelate.tracking.descriptions import describe_run, describe_scores
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}
@@ -63,7 +64,7 @@ def describe_benchmark(name: str, folders: Mapping[str, Any], scale: int) -> Dat
 
 
 def _describe(
-    name: str, directory: Path, hr_digest: str, lr_digest: str, profile: Mapping[str, Any]
+    name: str, directory: Location, hr_digest: str, lr_digest: str, profile: Mapping[str, Any]
 ) -> Dataset:
     """A data set with LR as features and HR as targets; -1 is any number, or a varying size."""
 
@@ -75,7 +76,7 @@ def _describe(
     return Dataset(
         name=name,
         digest=f"{hr_digest[:16]}-{lr_digest[:16]}",  # MLflow keeps 36 characters
-        source_type="local",
+        source_type="local" if isinstance(directory, Path) else directory.protocol,
         source=json.dumps({"uri": str(directory)}),
         schema=json.dumps(schema.to_dict()),
         profile=json.dumps({**profile, "hr_digest": hr_digest, "lr_digest": lr_digest}),

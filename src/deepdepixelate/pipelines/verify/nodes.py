@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from deepdepixelate.data.verify import require_intact, verify
+from deepdepixelate.files import Location
 from deepdepixelate.parallel import find_engine
 from deepdepixelate.parameters import RayParameters
 
 logger = logging.getLogger(__name__)
 
 
-def verify_shards(folder: Path, engine: str, ray: RayParameters) -> dict[str, Any]:
+def verify_shards(folder: Location, engine: str, ray: RayParameters) -> dict[str, Any]:
     """Compare every shard with its manifest."""
     return verify(folder, find_engine(engine, ray.address))
 
