@@ -16,6 +16,7 @@ from upath import UPath
 
 from deepdepixelate.data.sources.places import (
     Listing,
+    brief,
     check_size,
     is_hidden,
     is_image_name,
@@ -25,7 +26,7 @@ from deepdepixelate.data.sources.places import (
     unsafe,
 )
 from deepdepixelate.data.sources.source import RejectedImageError
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import LIST_BYTES
 
@@ -145,7 +146,7 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
             directory = zipfile.ZipFile(_Limited(file)).infolist()
     except (OSError, *_BAD_DIRECTORY) as error:
         raise UserError(
-            f"{path} is not a complete zip archive ({first_line(error)}); the download may have "
+            f"{path} is not a complete zip archive ({brief(error)}); the download may have "
             "been cut short. Download it again."
         ) from error
     opened = _OpenZip(path, size)

@@ -13,6 +13,7 @@ from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
 from deepdepixelate.data.sources.parquet import find_parquet
 from deepdepixelate.data.sources.places import (
     Listing,
+    brief,
     exists,
     is_image_name,
     list_files,
@@ -101,8 +102,8 @@ def _open(directory: Location) -> FaceSource:
     if not taken:
         raise UserError(
             f"{place} has {len(by_stem):,} images, and none of them is in {list_file.name}: the "
-            f"images include {next(iter(by_stem.values()))}, the list {next(iter(partition))}. Use "
-            "the images and the list of the same data set."
+            f"images include {next(iter(by_stem.values()))}, the list "
+            f"{brief(next(iter(partition)))}. Use the images and the list of the same data set."
         )
     return FaceSource(
         splits=splits,

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from deepdepixelate.data.sources.places import (
     Listing,
+    brief,
     check_size,
     list_files,
     reporting_failures,
@@ -22,7 +23,7 @@ from deepdepixelate.data.sources.places import (
     unsafe,
 )
 from deepdepixelate.data.sources.source import RejectedImageError, Split
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import SOURCE_IMAGES
 
@@ -137,7 +138,7 @@ class _OpenParquet:
                 value = self._batch(place)[place.row % _ROWS].as_py()
         except Exception as error:
             if _is_damage(error):
-                reason = f"damaged in the Parquet file: {first_line(error)}"
+                reason = f"damaged in the Parquet file: {brief(error)}"
                 raise RejectedImageError(reason) from error
             raise
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -210,7 +211,7 @@ def _opened(source: ParquetImages) -> _OpenParquet:
             if not _is_damage(error):
                 raise
             raise UserError(
-                f"{path} is not a complete Parquet file ({first_line(error)}); the download may "
+                f"{path} is not a complete Parquet file ({brief(error)}); the download may "
                 "have been cut short. Download it again."
             ) from error
     opened.listing.names.extend(opened.rows)
@@ -286,7 +287,7 @@ def _choose_columns(schema: pa.Schema, path: Location) -> _Columns:
     images = {each.name: leaf for each in schema if (leaf := _image_leaf(each))}
     preferred = [name for name in _IMAGE_COLUMNS if name in images] or list(images)
     if not preferred or (len(preferred) > 1 and preferred[0] not in _IMAGE_COLUMNS):
-        found = ", ".join(f"{each.name}: {str(each.type)[:60]}" for each in list(schema)[:20])
+        found = ", ".join(f"{brief(each.name)}: {brief(each.type)}" for each in list(schema)[:20])
         raise UserError(
             f"{path}: cannot tell which column holds the images. It must hold bytes, or "
             f"struct<bytes, path> as on the Hugging Face Hub, and be named image if there are "

@@ -7,19 +7,21 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO, TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from upath import UPath
 
 from deepdepixelate.data.sources.source import RejectedImageError
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import ENCODED_BYTES, LIST_BYTES, SOURCE_IMAGES
 
 Result = TypeVar("Result")
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_LONGEST_LINE = 4096
 _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds before the second attempt; doubled before the third
 
@@ -85,6 +87,11 @@ def printable(name: str) -> str:
     )
 
 
+def brief(text: object) -> str:
+    """The first line of an error message, or text from a file, in a form that can be printed."""
+    return printable((str(text).splitlines() or [type(text).__name__])[0][:200])
+
+
 def list_files(folder: Location, *, subfolders: bool, links: bool = False) -> Listing:
     """List the regular files of a folder that are not hidden, relative to it and sorted.
 
@@ -137,12 +144,15 @@ def _list_local(root: Path, listing: Listing, *, subfolders: bool, links: bool) 
 def _unusable(entry: "os.DirEntry[str]", root: Path) -> str | None:
     if not entry.is_symlink():
         return None if entry.is_file() else "not a regular file"
-    target = Path(os.path.realpath(entry.path))
-    if not target.exists():
-        return "a broken link"
-    if not target.is_relative_to(root):
-        return "a link that leaves the folder"
-    return None if target.is_file() else "a link to something that is not a regular file"
+    try:
+        target = Path(os.path.realpath(entry.path))
+        if not target.exists():
+            return "a broken link"
+        if not target.is_relative_to(root):
+            return "a link that leaves the folder"
+        return None if target.is_file() else "a link to something that is not a regular file"
+    except OSError as error:
+        return f"a link that cannot be followed: {error.strerror}"
 
 
 def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
@@ -216,7 +226,7 @@ def check_size(size: int) -> None:
         raise RejectedImageError(f"{size:,} bytes, more than the limit of {ENCODED_BYTES:,}")
 
 
-def read_list(path: Location, kind: str) -> list[str]:
+def read_list(path: Location, kind: str) -> Iterator[str]:
     """The lines of a text file in UTF-8, with or without a byte-order mark.
 
     Args:
@@ -225,18 +235,36 @@ def read_list(path: Location, kind: str) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no file.
-        UserError: it is too large, cannot be read or is not text.
+        UserError: it cannot be read or is not text, or the file or a line is too long.
     """
     try:
         with reporting_failures(path), path.open("rb") as file:
             content = file.read(LIST_BYTES + 1)
-        if len(content) > LIST_BYTES:
-            raise ValueError(f"more than {LIST_BYTES:,} bytes")
-        return content.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+    if len(content) > LIST_BYTES:
+        raise UserError(f"{path} cannot be read as {kind}: more than {LIST_BYTES:,} bytes")
+    return _lines(path, content, kind)
+
+
+def _lines(path: Location, content: bytes, kind: str) -> Iterator[str]:
+    lines = TextIOWrapper(BytesIO(content), encoding="utf-8-sig")
+    for number in range(1, SOURCE_IMAGES + 1):
+        try:
+            line = lines.readline(_LONGEST_LINE)
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+        if not line:
+            return
+        if len(line) == _LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number}: longer than {_LONGEST_LINE:,} characters; it cannot be "
+                f"read as {kind}."
+            )
+        yield line.rstrip("\n")
+    raise UserError(f"{path} cannot be read as {kind}: more than {SOURCE_IMAGES:,} lines")
 
 
 def stamp_of(place: Location) -> str:
@@ -282,13 +310,12 @@ def reporting_failures(place: Location) -> Iterator[None]:
         raise
     except ImportError as error:
         raise UserError(
-            f"{place} cannot be read: {first_line(error)}. For s3://: pip install "
-            '"deepdepixelate[s3]".'
+            f'{place} cannot be read: {brief(error)}. For s3://: pip install "deepdepixelate[s3]".'
         ) from error
     except Exception as error:
         if isinstance(place, Path):
             raise
         raise UserError(
-            f"{place} cannot be read: {first_line(error)}. Check the address, the network and the "
+            f"{place} cannot be read: {brief(error)}. Check the address, the network and the "
             "credentials, then run the same command again."
         ) from error
