@@ -130,7 +130,8 @@ def test_celeba_at_a_url_is_the_same_as_on_the_disk(
     names = [name for names in remote.splits.values() for name in names] * 20
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(images.read, names)) == [FACES[name] for name in names]
-    assert images.stamp("000001.jpg") == remote.images.stamp("000001.jpg") != ""
+    again = open_celeba(location(url)).images
+    assert again.stamp("000001.jpg") == remote.images.stamp("000001.jpg") != ""
     assert images.stamp("000001.jpg") != images.stamp("000002.jpg") or make is make_folder
 
 
@@ -156,6 +157,20 @@ def test_nothing_at_a_url_is_reported(tmp_path: Path, publish: Publish) -> None:
             check_celeba(location(place))
         with pytest.raises(UserError, match=r"no images in .*faces_dir"):
             open_faces(location(place), THIRDS)
+
+
+def test_images_at_a_url_take_one_request_each_and_their_stamps_none(
+    tmp_path: Path, s3_publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "celeba")
+    (tmp_path / "celeba/img_align_celeba/000002.jpg").write_bytes(b"")
+    images = open_celeba(location(s3_publish(tmp_path / "celeba"))).images
+    assert images.read("000002.jpg") == b""
+    s3 = type(fsspec.filesystem("s3"))
+    for name in ("info", "ls", "find"):
+        monkeypatch.setattr(s3, name, None)
+    assert images.read("000001.jpg") == FACES["000001.jpg"]
+    assert len({images.stamp(name) for name in FACES}) == 6
 
 
 # -- failures --------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import os
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO, TextIOWrapper
@@ -36,10 +36,12 @@ class Listing:
     Attributes:
         names: of the images.
         left_out: name and reason of each file that is ignored, except hidden ones.
+        stamps: of remote files by name; asking for each one later would take long.
     """
 
     names: list[str] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
+    stamps: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, name: str, reason: str) -> None:
         """Note a file that is ignored."""
@@ -161,14 +163,16 @@ def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
     with suppress(FileNotFoundError):
         found = retrying(folder, lambda: folder.fs.find(folder.path, maxdepth=depth, detail=True))
     root = folder.path.rstrip("/") + "/"
-    for path in found:
+    for path, info in found.items():
         name = path.removeprefix(root)
         if not name or name == path or is_hidden(name):
             continue
         if reason := unsafe(name):
             listing.leave_out(name, reason)
-        else:
-            listing.names.append(name)
+            continue
+        listing.names.append(name)
+        if stamp := _stamp(info):
+            listing.stamps[name] = stamp
     listing.check_count(folder)
 
 
@@ -213,10 +217,15 @@ def read_image(place: Location) -> bytes:
 
 def _read_remote_image(place: UPath) -> bytes:
     try:
-        check_size(place.fs.info(place.path).get("size") or 0)
-        content: bytes = place.fs.cat_file(place.path)
+        content: bytes = place.fs.cat_file(place.path, start=0, end=ENCODED_BYTES + 1)
     except FileNotFoundError:
         raise RejectedImageError("cannot be read: no such file") from None
+    except Exception:
+        if place.fs.info(place.path).get("size") == 0:  # servers refuse a range of an empty file
+            return b""
+        raise
+    if len(content) > ENCODED_BYTES:
+        raise RejectedImageError(f"more bytes than the limit of {ENCODED_BYTES:,}")
     return content
 
 
@@ -226,24 +235,26 @@ def check_size(size: int) -> None:
         raise RejectedImageError(f"{size:,} bytes, more than the limit of {ENCODED_BYTES:,}")
 
 
-def read_list(path: Location, kind: str) -> Iterator[str]:
+def read_list(path: Location, kind: str, content: bytes | None = None) -> Iterator[str]:
     """The lines of a text file in UTF-8, with or without a byte-order mark.
 
     Args:
         path: of the file.
         kind: what it should be, for messages.
+        content: of the file, if it was read already.
 
     Raises:
         FileNotFoundError: there is no file.
         UserError: it cannot be read or is not text, or the file or a line is too long.
     """
-    try:
-        with reporting_failures(path), path.open("rb") as file:
-            content = file.read(LIST_BYTES + 1)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+    if content is None:
+        try:
+            with reporting_failures(path), path.open("rb") as file:
+                content = file.read(LIST_BYTES + 1)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as {kind}: {error}") from error
     if len(content) > LIST_BYTES:
         raise UserError(f"{path} cannot be read as {kind}: more than {LIST_BYTES:,} bytes")
     return _lines(path, content, kind)
@@ -279,8 +290,14 @@ def stamp_of(place: Location) -> str:
         info = retrying(place, lambda: place.fs.info(place.path))
     except FileNotFoundError:
         return "cannot be read"
+    return _stamp(info) or str(info.get("size"))
+
+
+def _stamp(info: Mapping[str, Any]) -> str | None:
+    """The size and the version of a remote file; None if its server gives no version."""
     marks = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "created")
-    return f"{info.get('size')} {next((info[mark] for mark in marks if info.get(mark)), '')}"
+    version = next((info[mark] for mark in marks if info.get(mark)), None)
+    return None if version is None else f"{info.get('size')} {version}"
 
 
 def retrying(place: UPath, action: Callable[[], Result]) -> Result:
