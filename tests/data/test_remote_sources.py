@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,7 @@ def test_a_server_without_ranges_is_reported(
         ("http://127.0.0.1:9/celeba", "Check the address"),
         ("nonsense://a/b", "nonsense"),
         ("s3://", "cannot be read|no CelebA images"),
+        ("gs://bucket/celeba", r"cannot be read: .*gcsfs.*Install its package"),
     ],
 )
 def test_a_url_that_cannot_be_reached_is_reported(
@@ -243,5 +245,6 @@ def test_a_url_that_cannot_be_reached_is_reported(
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
     with pytest.raises(UserError, match=message):
         check_celeba(location(url))

@@ -326,9 +326,9 @@ def reporting_failures(place: Location) -> Iterator[None]:
     except (FileNotFoundError, RejectedImageError, UserError):
         raise
     except ImportError as error:
-        raise UserError(
-            f'{place} cannot be read: {brief(error)}. For s3://: pip install "deepdepixelate[s3]".'
-        ) from error
+        extra = str(place).startswith("s3://")
+        remedy = 'pip install "deepdepixelate[s3]"' if extra else "Install its package with pip"
+        raise UserError(f"{place} cannot be read: {brief(error)}. {remedy}.") from error
     except Exception as error:
         if isinstance(place, Path):
             raise
