@@ -14,18 +14,10 @@ from typing import IO, BinaryIO
 from fsspec.caching import BlockCache
 from upath import UPath
 
+from deepdepixelate.data.sources.listing import Listing
 from deepdepixelate.data.sources.lists import PARTITIONS
-from deepdepixelate.data.sources.places import (
-    Listing,
-    brief,
-    check_size,
-    is_hidden,
-    is_image_name,
-    reporting_failures,
-    retrying,
-    stamp_of,
-    unsafe,
-)
+from deepdepixelate.data.sources.names import brief, is_hidden, is_image_name, unsafe
+from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location

@@ -9,16 +9,11 @@ from typing import NamedTuple
 
 from deepdepixelate.data.sources.archive import ZippedImages
 from deepdepixelate.data.sources.folder import ImageFolder
+from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
+from deepdepixelate.data.sources.names import brief, is_image_name, without_suffix
 from deepdepixelate.data.sources.parquet import find_parquet
-from deepdepixelate.data.sources.places import (
-    Listing,
-    brief,
-    exists,
-    is_image_name,
-    list_files,
-    without_suffix,
-)
+from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import (
     SPLITS,
     EncodedImages,

@@ -1,6 +1,7 @@
 """Lists that assign images to splits or to people."""
 
-from deepdepixelate.data.sources.places import read_list, without_suffix
+from deepdepixelate.data.sources.names import without_suffix
+from deepdepixelate.data.sources.places import read_list
 from deepdepixelate.data.sources.source import SPLITS, Split
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location

@@ -6,14 +6,10 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from deepdepixelate.data.sources.folder import ImageFolder
+from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import IDENTITIES, read_identities
-from deepdepixelate.data.sources.places import (
-    Listing,
-    exists,
-    is_image_name,
-    list_files,
-    without_suffix,
-)
+from deepdepixelate.data.sources.names import is_image_name, without_suffix
+from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import SPLITS, FaceSource, Split, describe_left_out
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location, location

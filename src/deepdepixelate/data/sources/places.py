@@ -1,18 +1,16 @@
-"""Files and folders, local or at a URL: listing, reading and stamps."""
+"""Files, local or at a URL: reading and stamps."""
 
-import os
 import stat
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from upath import UPath
 
+from deepdepixelate.data.sources.names import brief
 from deepdepixelate.data.sources.source import RejectedImageError
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
@@ -20,160 +18,10 @@ from deepdepixelate.limits import ENCODED_BYTES, LIST_BYTES, SOURCE_IMAGES
 
 Result = TypeVar("Result")
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
 _LONGEST_LINE = 4096
 _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds before the second attempt; doubled before the third
-
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Unicode categories: control characters, bytes that are not UTF-8, line separators."""
-
-
-@dataclass
-class Listing:
-    """What a folder, archive or table holds.
-
-    Attributes:
-        names: of the images.
-        left_out: name and reason of each file that is ignored, except hidden ones.
-        stamps: of remote files by name; asking for each one later would take long.
-    """
-
-    names: list[str] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    stamps: dict[str, str] = field(default_factory=dict)
-
-    def leave_out(self, name: str, reason: str) -> None:
-        """Note a file that is ignored."""
-        self.left_out.append({"name": printable(name), "reason": reason})
-
-    def check_count(self, place: object) -> None:
-        """Raise UserError if there are more files than SOURCE_IMAGES."""
-        if len(self.names) + len(self.left_out) > SOURCE_IMAGES:
-            raise UserError(
-                f"{place} has more than {SOURCE_IMAGES:,} files, which is the limit: use a part."
-            )
-
-
-def is_image_name(path: str) -> bool:
-    """Whether a path has the suffix of an image."""
-    return PurePosixPath(path).suffix.lower() in _IMAGE_SUFFIXES
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a file is hidden, or one that macOS or Windows adds to folders and archives."""
-    parts = PurePosixPath(path).parts
-    return any(part.startswith(".") and part not in ("..", ".") for part in parts) or (
-        bool({"__MACOSX", "Thumbs.db", "desktop.ini"}.intersection(parts))
-    )
-
-
-def without_suffix(path: str) -> str:
-    """A path without the suffix of an image: lists may name images in another format."""
-    return path[: path.rindex(".")] if is_image_name(path) else path
-
-
-def unsafe(path: str) -> str | None:
-    """Why a path of a file inside a folder, archive or table is refused; None if it is not."""
-    if path.startswith("/") or ".." in PurePosixPath(path).parts or path[1:2] == ":":
-        return "its path leaves the folder"
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in path):
-        return "its name has control characters or is not UTF-8"
-    return None
-
-
-def printable(name: str) -> str:
-    """A name with escapes in the place of characters that cannot be printed."""
-    return "".join(
-        ascii(each)[1:-1] if unicodedata.category(each) in _UNPRINTABLE else each for each in name
-    )
-
-
-def brief(text: object) -> str:
-    """The first line of an error message, or text from a file, in a form that can be printed."""
-    return printable((str(text).splitlines() or [type(text).__name__])[0][:200])
-
-
-def list_files(folder: Location, *, subfolders: bool, links: bool = False) -> Listing:
-    """List the regular files of a folder that are not hidden, relative to it and sorted.
-
-    Links to files inside the folder count as files. Links that leave it, broken links, links to
-    folders, and anything that is not a regular file are left out.
-
-    Args:
-        folder: local or remote.
-        subfolders: whether to list the files of sub-folders, too.
-        links: whether to follow links to files outside the folder.
-
-    Raises:
-        UserError: the folder cannot be read, or holds too many files.
-    """
-    listing = Listing()
-    if isinstance(folder, Path):
-        _list_local(folder, listing, subfolders=subfolders, links=links)
-    else:
-        _list_remote(folder, listing, subfolders=subfolders)
-    listing.names.sort()
-    return listing
-
-
-def _list_local(root: Path, listing: Listing, *, subfolders: bool, links: bool) -> None:
-    allowed = Path("/") if links else Path(os.path.realpath(root))
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            entries = list(os.scandir(root / folder))
-        except OSError as error:
-            if not folder:
-                raise UserError(f"{root} cannot be read: {error.strerror}.") from error
-            listing.leave_out(folder, f"cannot be read: {error.strerror}")
-            continue
-        for entry in entries:
-            name = folder + entry.name
-            if is_hidden(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if subfolders:
-                    waiting.append(f"{name}/")
-            elif reason := unsafe(name) or _unusable(entry, allowed):
-                listing.leave_out(name, reason)
-            else:
-                listing.names.append(name)
-        listing.check_count(root)
-
-
-def _unusable(entry: "os.DirEntry[str]", root: Path) -> str | None:
-    if not entry.is_symlink():
-        return None if entry.is_file() else "not a regular file"
-    try:
-        target = Path(os.path.realpath(entry.path))
-        if not target.exists():
-            return "a broken link"
-        if not target.is_relative_to(root):
-            return "a link that leaves the folder"
-        return None if target.is_file() else "a link to something that is not a regular file"
-    except OSError as error:
-        return f"a link that cannot be followed: {error.strerror}"
-
-
-def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
-    depth = None if subfolders else 1
-    found: dict[str, Any] = {}
-    with suppress(FileNotFoundError):
-        found = retrying(folder, lambda: folder.fs.find(folder.path, maxdepth=depth, detail=True))
-    root = folder.path.rstrip("/") + "/"
-    for path, info in found.items():
-        name = path.removeprefix(root)
-        if not name or name == path or is_hidden(name):
-            continue
-        if reason := unsafe(name):
-            listing.leave_out(name, reason)
-            continue
-        listing.names.append(name)
-        if stamp := _stamp(info):
-            listing.stamps[name] = stamp
-    listing.check_count(folder)
 
 
 def exists(place: Location) -> bool:
@@ -290,11 +138,11 @@ def stamp_of(place: Location) -> str:
         info = retrying(place, lambda: place.fs.info(place.path))
     except FileNotFoundError:
         return "cannot be read"
-    return _stamp(info) or str(info.get("size"))
+    return stamp_in(info) or str(info.get("size"))
 
 
-def _stamp(info: Mapping[str, Any]) -> str | None:
-    """The size and the version of a remote file; None if its server gives no version."""
+def stamp_in(info: Mapping[str, Any]) -> str | None:
+    """Size and version of a remote file as fsspec describes it; None without a version."""
     marks = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "created")
     version = next((info[mark] for mark in marks if info.get(mark)), None)
     return None if version is None else f"{info.get('size')} {version}"
