@@ -46,8 +46,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project, _ = finished_project(tmp_path_factory)
     face = Image.radial_gradient("L").convert("RGB").resize((44, 54))
     face.save(project.path / "face.png")
-    (project.path / "faces/img_align_celeba").mkdir(parents=True)
-    face.save(project.path / "faces/img_align_celeba/000001.png")
     return project
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,8 @@ def test_celeba_at_a_url_is_the_same_as_on_the_disk(
     names = [name for names in remote.splits.values() for name in names] * 20
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(images.read, names)) == [FACES[name] for name in names]
-    assert images.stamp("000001.jpg") == remote.images.stamp("000001.jpg") != ""
+    again = open_celeba(location(url)).images
+    assert again.stamp("000001.jpg") == remote.images.stamp("000001.jpg") != ""
     assert images.stamp("000001.jpg") != images.stamp("000002.jpg") or make is make_folder
 
 
@@ -137,6 +139,20 @@ def test_nothing_at_a_url_is_reported(tmp_path: Path, publish: Publish) -> None:
             check_celeba(location(place))
         with pytest.raises(UserError, match=r"no images in .*faces_dir"):
             open_faces(location(place), THIRDS)
+
+
+def test_images_at_a_url_take_one_request_each_and_their_stamps_none(
+    tmp_path: Path, s3_publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "celeba")
+    (tmp_path / "celeba/img_align_celeba/000002.jpg").write_bytes(b"")
+    images = open_celeba(location(s3_publish(tmp_path / "celeba"))).images
+    assert images.read("000002.jpg") == b""
+    s3 = type(fsspec.filesystem("s3"))
+    for name in ("info", "ls", "find"):
+        monkeypatch.setattr(s3, name, None)
+    assert images.read("000001.jpg") == FACES["000001.jpg"]
+    assert len({images.stamp(name) for name in FACES}) == 6
 
 
 # -- failures --------------------------------------------------------------------------------------
@@ -200,6 +216,7 @@ def test_a_server_without_ranges_is_reported(
         ("http://127.0.0.1:9/celeba", "Check the address"),
         ("nonsense://a/b", "nonsense"),
         ("s3://", "cannot be read|no CelebA images"),
+        ("gs://bucket/celeba", r"cannot be read: .*gcsfs.*Install its package"),
     ],
 )
 def test_a_url_that_cannot_be_reached_is_reported(
@@ -209,5 +226,6 @@ def test_a_url_that_cannot_be_reached_is_reported(
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
     with pytest.raises(UserError, match=message):
         check_celeba(location(url))

@@ -208,6 +208,23 @@ def test_copies_of_celeba_under_other_names_are_understood(
     assert source.missing == {"train": 0, "val": 0, "test": 0}
 
 
+@pytest.mark.parametrize("name", ["archive.zip", "celeba-dataset.zip"])
+def test_kaggles_archive_needs_nothing_beside_it(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as file:
+        for face, encoded in FACES.items():
+            file.writestr(f"img_align_celeba/img_align_celeba/{face}", encoded)
+        file.writestr("list_attr_celeba.csv", "image_id,Smiling\n")
+        listed = PARTITION.replace(" ", ",")
+        file.writestr("list_eval_partition.csv", f"image_id,partition\r\n{listed}")
+    source = open_celeba(tmp_path)
+    assert split_names(source)["test"] == ["000004.jpg", "000005.jpg"]
+    assert source.images.read("000005.jpg") == FACES["000005.jpg"]
+    assert source.origin["path"] == str(tmp_path / name)
+    assert [each["name"] for each in source.origin["left_out"]] == ["list_attr_celeba.csv"]
+    (tmp_path / "list_eval_partition.txt").write_text("000001.jpg 2\n")
+    assert split_names(open_celeba(tmp_path))["test"] == ["000001.jpg"]
+
+
 def test_an_image_in_two_formats_counts_once_and_is_reported(tmp_path: Path) -> None:
     write_celeba(tmp_path, {**FACES, "000001.png": FACES["000001.jpg"]}, PARTITION)
     source = open_celeba(tmp_path)

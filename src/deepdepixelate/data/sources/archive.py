@@ -14,18 +14,12 @@ from typing import IO, BinaryIO
 from fsspec.caching import BlockCache
 from upath import UPath
 
-from deepdepixelate.data.sources.places import (
-    Listing,
-    check_size,
-    is_hidden,
-    is_image_name,
-    reporting_failures,
-    retrying,
-    stamp_of,
-    unsafe,
-)
+from deepdepixelate.data.sources.listing import Listing
+from deepdepixelate.data.sources.lists import PARTITIONS
+from deepdepixelate.data.sources.names import brief, is_hidden, is_image_name, unsafe
+from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import LIST_BYTES
 
@@ -60,6 +54,14 @@ class ZippedImages:
     def read(self, name: str) -> bytes:
         return _opened(self.path).read(name)
 
+    def lists(self) -> dict[str, bytes]:
+        """The partition lists in the archive, by name; UserError if one is damaged."""
+        opened = _opened(self.path)
+        try:
+            return {name: opened.read_entry(entry) for name, entry in opened.lists.items()}
+        except RejectedImageError as error:
+            raise UserError(f"{self.path}: its partition list is {error}.") from error
+
     def stamp(self, name: str) -> str:
         entry = _opened(self.path).entries.get(name)
         return f"{entry.file_size} {entry.CRC:08x}" if entry else "no longer in the archive"
@@ -73,15 +75,20 @@ class _OpenZip:
     size: int
     entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     listing: Listing = field(default_factory=Listing)
+    lists: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     of_thread: threading.local = field(default_factory=threading.local)
 
     def read(self, name: str) -> bytes:
+        """The bytes of an image; RejectedImageError if damaged."""
+        if (entry := self.entries.get(name)) is None:
+            raise RejectedImageError("no longer in the archive")
+        return self.read_entry(entry)
+
+    def read_entry(self, entry: zipfile.ZipInfo) -> bytes:
         """The content of an entry; RejectedImageError if damaged.
 
         ``zipfile`` is not used for this: it reads under a lock, and trusts the sizes.
         """
-        if (entry := self.entries.get(name)) is None:
-            raise RejectedImageError("no longer in the archive")
         header = self._read_at(entry.header_offset, _LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             raise RejectedImageError("damaged in the archive: no file at its offset")
@@ -145,7 +152,7 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
             directory = zipfile.ZipFile(_Limited(file)).infolist()
     except (OSError, *_BAD_DIRECTORY) as error:
         raise UserError(
-            f"{path} is not a complete zip archive ({first_line(error)}); the download may have "
+            f"{path} is not a complete zip archive ({brief(error)}); the download may have "
             "been cut short. Download it again."
         ) from error
     opened = _OpenZip(path, size)
@@ -154,10 +161,11 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
         if is_hidden(path_inside) or path_inside.endswith("/"):
             continue
         name = PurePosixPath(path_inside).name
-        if reason := _unusable(entry, path_inside, opened.entries.get(name)):
+        known = opened.lists if name in PARTITIONS else opened.entries
+        if reason := _unusable(entry, path_inside, known.get(name)):
             opened.listing.leave_out(path_inside, reason)
         else:
-            opened.entries[name] = entry
+            known[name] = entry
     opened.listing.names.extend(opened.entries)
     opened.listing.check_count(path)
     return opened
@@ -166,7 +174,7 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
 def _unusable(entry: zipfile.ZipInfo, path: str, same: zipfile.ZipInfo | None) -> str | None:
     if reason := unsafe(path):
         return reason
-    if not is_image_name(path):
+    if not is_image_name(path) and PurePosixPath(path).name not in PARTITIONS:
         return "not a JPEG, PNG, WebP or BMP file"
     if same:
         return f"has the same name as {same.filename}, which is used"

@@ -9,15 +9,11 @@ from typing import NamedTuple
 
 from deepdepixelate.data.sources.archive import ZippedImages
 from deepdepixelate.data.sources.folder import ImageFolder
+from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
+from deepdepixelate.data.sources.names import brief, is_image_name, without_suffix
 from deepdepixelate.data.sources.parquet import find_parquet
-from deepdepixelate.data.sources.places import (
-    Listing,
-    exists,
-    is_image_name,
-    list_files,
-    without_suffix,
-)
+from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import (
     SPLITS,
     EncodedImages,
@@ -28,14 +24,17 @@ from deepdepixelate.data.sources.source import (
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 
-_ARCHIVE = "img_align_celeba.zip"
+_ARCHIVES = ("img_align_celeba.zip", "celeba-dataset.zip", "archive.zip")
+"""The official archive, and Kaggle's under two names; it holds the list, too."""
+
 _FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 
 
 def open_celeba(directory: Location) -> FaceSource:
     """Open CelebA's aligned faces, from the first of these that is in ``directory``.
 
-    - ``img_align_celeba.zip``, read in place;
+    - ``img_align_celeba.zip``, or Kaggle's ``celeba-dataset.zip`` or ``archive.zip``, read in
+      place;
     - a folder ``img_align_celeba`` or ``img_align_celeba_png`` of images, also nested in a folder
       of the same name;
     - Parquet files, also in a sub-folder ``parquet`` or ``data``; see ``ParquetImages``;
@@ -80,14 +79,15 @@ class _Found(NamedTuple):
 
 
 def _open(directory: Location) -> FaceSource:
-    if isinstance(directory, Path) and directory.is_file():
-        directory = directory.parent
+    if isinstance(directory, Path):  # absolute, as other processes may run in other folders
+        directory = directory.absolute()
+        directory = directory.parent if directory.is_file() else directory
     place, listing, images, stated = _find_images(directory)
     partition: Mapping[str, Split]
     if stated:
         list_file, partition = place, {_key(name): split for name, split in stated.items()}
     else:
-        list_file, partition = _find_partition(directory)
+        list_file, partition = _find_partition(directory, images)
     by_stem: dict[str, str] = {}
     for name in sorted(listing.names):
         if (used := by_stem.setdefault(_key(name), name)) != name:
@@ -101,8 +101,8 @@ def _open(directory: Location) -> FaceSource:
     if not taken:
         raise UserError(
             f"{place} has {len(by_stem):,} images, and none of them is in {list_file.name}: the "
-            f"images include {next(iter(by_stem.values()))}, the list {next(iter(partition))}. Use "
-            "the images and the list of the same data set."
+            f"images include {next(iter(by_stem.values()))}, the list "
+            f"{brief(next(iter(partition)))}. Use the images and the list of the same data set."
         )
     return FaceSource(
         splits=splits,
@@ -120,14 +120,16 @@ def _open(directory: Location) -> FaceSource:
 
 def _find_images(directory: Location) -> _Found:
     """The archive or the folder, the names of its images, and the images."""
-    if exists(place := directory / _ARCHIVE):
-        archive = ZippedImages(place)
+    archives = [place for name in _ARCHIVES if exists(place := directory / name)]
+    if archives:
+        archive = ZippedImages(place := archives[0])
         found = _Found(place, archive.list(), archive)
     elif (place := _find_folder(directory)) == directory and (table := find_parquet(directory)):
         listing, splits = table.list()
         found = _Found(table.folder, listing, table, splits)
     else:
-        found = _Found(place, _list_images(place), ImageFolder(place))
+        listing = _list_images(place)
+        found = _Found(place, listing, ImageFolder(place, listing.stamps))
     if not found.listing.names:
         raise UserError(
             f"no CelebA images in {directory}: neither img_align_celeba.zip, nor a folder of "
@@ -138,12 +140,21 @@ def _find_images(directory: Location) -> _Found:
     return found
 
 
-def _find_partition(directory: Location) -> tuple[Location, Mapping[str, Split]]:
+def _find_partition(
+    directory: Location, images: EncodedImages
+) -> tuple[Location, Mapping[str, Split]]:
     """The list, and the split of each name without its suffix."""
     places = [directory / name for name in PARTITIONS]
-    path = next((place for place in places if exists(place)), places[0])
+    path = next((place for place in places if exists(place)), None)
+    content = None
+    if path is None and isinstance(images, ZippedImages):
+        path, content = next(
+            ((images.path / name, content) for name, content in images.lists().items()),
+            (None, None),
+        )
+    path = path or places[0]
     partition: dict[str, Split] = {}
-    for name, split in read_partition(path).items():
+    for name, split in read_partition(path, content).items():
         if partition.setdefault(_key(name), split) != split:
             raise UserError(
                 f"{path}: two names differ only by their folder or suffix, and are in different "
@@ -171,6 +182,7 @@ def _list_images(directory: Location) -> Listing:
     return Listing(
         names=[name for name in found.names if is_image_name(name)],
         left_out=[each for each in found.left_out if is_image_name(each["name"])],
+        stamps=found.stamps,
     )
 
 

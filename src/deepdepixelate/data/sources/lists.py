@@ -1,6 +1,7 @@
 """Lists that assign images to splits or to people."""
 
-from deepdepixelate.data.sources.places import read_list, without_suffix
+from deepdepixelate.data.sources.names import without_suffix
+from deepdepixelate.data.sources.places import read_list
 from deepdepixelate.data.sources.source import SPLITS, Split
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
@@ -13,18 +14,22 @@ IDENTITIES = ("identity_CelebA.txt", "identity_CelebA.csv")
 _HEADINGS = {"image_id", "image", "name", "file", "file_name", "filename"}
 
 
-def read_partition(path: Location) -> dict[str, Split]:
+def read_partition(path: Location, content: bytes | None = None) -> dict[str, Split]:
     """Read CelebA's partition list: a name and 0, 1 or 2 (train, val, test) per line.
 
     They are separated by blanks or a comma. A byte-order mark and a heading (``image_id``) are
     skipped.
+
+    Args:
+        path: of the file.
+        content: of the file, if it was read already.
 
     Raises:
         UserError: the file is missing or empty, or a line has another form or repeats a name.
     """
     partition: dict[str, Split] = {}
     try:
-        lines = read_list(path, "CelebA's partition list")
+        lines = read_list(path, "CelebA's partition list", content)
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing. It comes with CelebA (folder Eval) and lists the split of each "

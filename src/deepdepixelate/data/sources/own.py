@@ -6,14 +6,10 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from deepdepixelate.data.sources.folder import ImageFolder
+from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import IDENTITIES, read_identities
-from deepdepixelate.data.sources.places import (
-    Listing,
-    exists,
-    is_image_name,
-    list_files,
-    without_suffix,
-)
+from deepdepixelate.data.sources.names import is_image_name, without_suffix
+from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import SPLITS, FaceSource, Split, describe_left_out
 from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location, location
@@ -34,6 +30,8 @@ def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
     Raises:
         UserError: there is no such folder, it has no images, or a split would have none.
     """
+    if isinstance(folder, Path):  # as other processes may run in other folders
+        folder = folder.absolute()
     listing = _list_images(folder)
     people = _people(folder, listing, parameters)
     subfolders = {PurePosixPath(name).parts[0] for name in people if "/" in name}
@@ -54,7 +52,7 @@ def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
         "split": parameters.model_dump(),
         **describe_left_out(listing.left_out, folder),
     }
-    return FaceSource(splits=splits, images=ImageFolder(folder), origin=origin)
+    return FaceSource(splits=splits, images=ImageFolder(folder, listing.stamps), origin=origin)
 
 
 def check_faces(folder: Location, parameters: SplitParameters) -> None:
@@ -86,7 +84,7 @@ def _list_images(folder: Location) -> Listing:
             f"{folder} is not a folder: name the folder with your images: --params faces_dir=DIR."
         )
     found = list_files(folder, subfolders=True)
-    listing = Listing(left_out=found.left_out)
+    listing = Listing(left_out=found.left_out, stamps=found.stamps)
     for name in found.names:
         if is_image_name(name):
             listing.names.append(name)

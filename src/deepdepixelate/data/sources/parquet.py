@@ -12,24 +12,14 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepdepixelate.data.sources.places import (
-    Listing,
-    check_size,
-    list_files,
-    reporting_failures,
-    retrying,
-    stamp_of,
-    unsafe,
-)
+from deepdepixelate.data.sources.listing import Listing, list_files
+from deepdepixelate.data.sources.names import brief, unsafe
+from deepdepixelate.data.sources.parquet_columns import Columns, choose_columns
+from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError, Split
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import SOURCE_IMAGES
-
-_IMAGE_COLUMNS = ("image", "img", "face", "jpg", "jpeg", "png", "bytes", "content")
-_NAME_COLUMNS = ("image_id", "file_name", "filename", "name", "image_name", "image_path", "path")
-_SPLIT_COLUMNS = ("split", "partition", "subset", "set")
-"""Names of columns, the preferred ones first."""
 
 _SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("0", "train", "training"), "train"),
@@ -105,14 +95,6 @@ def find_parquet(directory: Location) -> ParquetImages | None:
     return None
 
 
-class _Columns(NamedTuple):
-    """Paths of columns in a file, in the form that pyarrow takes."""
-
-    image: str
-    name: str | None
-    split: str | None
-
-
 @dataclass
 class _OpenParquet:
     """The rows of the files by name, and the files through which they are read."""
@@ -137,7 +119,7 @@ class _OpenParquet:
                 value = self._batch(place)[place.row % _ROWS].as_py()
         except Exception as error:
             if _is_damage(error):
-                reason = f"damaged in the Parquet file: {first_line(error)}"
+                reason = f"damaged in the Parquet file: {brief(error)}"
                 raise RejectedImageError(reason) from error
             raise
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -210,7 +192,7 @@ def _opened(source: ParquetImages) -> _OpenParquet:
             if not _is_damage(error):
                 raise
             raise UserError(
-                f"{path} is not a complete Parquet file ({first_line(error)}); the download may "
+                f"{path} is not a complete Parquet file ({brief(error)}); the download may "
                 "have been cut short. Download it again."
             ) from error
     opened.listing.names.extend(opened.rows)
@@ -224,7 +206,7 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
         raise UserError(
             f"{path.parent} has more than {SOURCE_IMAGES:,} rows, which is the limit: use a part."
         )
-    columns = _choose_columns(metadata.schema.to_arrow_schema(), path)
+    columns = choose_columns(metadata.schema.to_arrow_schema(), path)
     opened.columns.append(columns.image)
     relative = opened.source.files[number]
     split_of_file = _split_of_path(relative)
@@ -269,7 +251,7 @@ def _unusable(
 
 
 def _stated(
-    table: pq.ParquetFile, group: int, columns: _Columns, read: list[str]
+    table: pq.ParquetFile, group: int, columns: Columns, read: list[str]
 ) -> Iterator[tuple[Any, Any]]:
     """The name and the split that each row of a group states; None if it does not."""
     for batch in table.iter_batches(1024, row_groups=[group], columns=read, use_threads=False):
@@ -280,45 +262,6 @@ def _stated(
         for row in range(len(batch)):
             name, split = (None if array is None else array[row].as_py() for array in arrays)
             yield (name.get("path") if isinstance(name, dict) else name), split
-
-
-def _choose_columns(schema: pa.Schema, path: Location) -> _Columns:
-    images = {each.name: leaf for each in schema if (leaf := _image_leaf(each))}
-    preferred = [name for name in _IMAGE_COLUMNS if name in images] or list(images)
-    if not preferred or (len(preferred) > 1 and preferred[0] not in _IMAGE_COLUMNS):
-        found = ", ".join(f"{each.name}: {str(each.type)[:60]}" for each in list(schema)[:20])
-        raise UserError(
-            f"{path}: cannot tell which column holds the images. It must hold bytes, or "
-            f"struct<bytes, path> as on the Hugging Face Hub, and be named image if there are "
-            f"several; the columns are {found or 'none'}."
-        )
-    image = preferred[0]
-    texts = {each.name for each in schema if _is_text(each.type)}
-    name = next((each for each in _NAME_COLUMNS if each in texts), None)
-    struct = schema.field(image).type
-    if name is None and pa.types.is_struct(struct) and struct.get_field_index("path") >= 0:
-        name = f"{image}.path" if _is_text(struct.field("path").type) else None
-    whole = {each.name for each in schema if _is_text(each.type) or pa.types.is_integer(each.type)}
-    split = next((each for each in _SPLIT_COLUMNS if each in whole), None)
-    return _Columns(images[image], name, split)
-
-
-def _image_leaf(column: pa.Field) -> str | None:
-    """The path of the column's bytes, if it can hold images."""
-    kind = column.type
-    if _is_bytes(kind):
-        return str(column.name)
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return f"{column.name}.bytes" if _is_bytes(kind.field("bytes").type) else None
-    return None
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _split_of_path(path: str) -> Split | None:

@@ -1,165 +1,27 @@
-"""Files and folders, local or at a URL: listing, reading and stamps."""
+"""Files, local or at a URL: reading and stamps."""
 
-import os
 import stat
 import time
-import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
 from typing import Any, TypeVar
 
 from upath import UPath
 
+from deepdepixelate.data.sources.names import brief
 from deepdepixelate.data.sources.source import RejectedImageError
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import Location
 from deepdepixelate.limits import ENCODED_BYTES, LIST_BYTES, SOURCE_IMAGES
 
 Result = TypeVar("Result")
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+_LONGEST_LINE = 4096
 _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds before the second attempt; doubled before the third
-
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Unicode categories: control characters, bytes that are not UTF-8, line separators."""
-
-
-@dataclass
-class Listing:
-    """What a folder, archive or table holds.
-
-    Attributes:
-        names: of the images.
-        left_out: name and reason of each file that is ignored, except hidden ones.
-    """
-
-    names: list[str] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-
-    def leave_out(self, name: str, reason: str) -> None:
-        """Note a file that is ignored."""
-        self.left_out.append({"name": printable(name), "reason": reason})
-
-    def check_count(self, place: object) -> None:
-        """Raise UserError if there are more files than SOURCE_IMAGES."""
-        if len(self.names) + len(self.left_out) > SOURCE_IMAGES:
-            raise UserError(
-                f"{place} has more than {SOURCE_IMAGES:,} files, which is the limit: use a part."
-            )
-
-
-def is_image_name(path: str) -> bool:
-    """Whether a path has the suffix of an image."""
-    return PurePosixPath(path).suffix.lower() in _IMAGE_SUFFIXES
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a file is hidden, or one that macOS or Windows adds to folders and archives."""
-    parts = PurePosixPath(path).parts
-    return any(part.startswith(".") and part not in ("..", ".") for part in parts) or (
-        bool({"__MACOSX", "Thumbs.db", "desktop.ini"}.intersection(parts))
-    )
-
-
-def without_suffix(path: str) -> str:
-    """A path without the suffix of an image: lists may name images in another format."""
-    return path[: path.rindex(".")] if is_image_name(path) else path
-
-
-def unsafe(path: str) -> str | None:
-    """Why a path of a file inside a folder, archive or table is refused; None if it is not."""
-    if path.startswith("/") or ".." in PurePosixPath(path).parts or path[1:2] == ":":
-        return "its path leaves the folder"
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in path):
-        return "its name has control characters or is not UTF-8"
-    return None
-
-
-def printable(name: str) -> str:
-    """A name with escapes in the place of characters that cannot be printed."""
-    return "".join(
-        ascii(each)[1:-1] if unicodedata.category(each) in _UNPRINTABLE else each for each in name
-    )
-
-
-def list_files(folder: Location, *, subfolders: bool, links: bool = False) -> Listing:
-    """List the regular files of a folder that are not hidden, relative to it and sorted.
-
-    Links to files inside the folder count as files. Links that leave it, broken links, links to
-    folders, and anything that is not a regular file are left out.
-
-    Args:
-        folder: local or remote.
-        subfolders: whether to list the files of sub-folders, too.
-        links: whether to follow links to files outside the folder.
-
-    Raises:
-        UserError: the folder cannot be read, or holds too many files.
-    """
-    listing = Listing()
-    if isinstance(folder, Path):
-        _list_local(folder, listing, subfolders=subfolders, links=links)
-    else:
-        _list_remote(folder, listing, subfolders=subfolders)
-    listing.names.sort()
-    return listing
-
-
-def _list_local(root: Path, listing: Listing, *, subfolders: bool, links: bool) -> None:
-    allowed = Path("/") if links else Path(os.path.realpath(root))
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            entries = list(os.scandir(root / folder))
-        except OSError as error:
-            if not folder:
-                raise UserError(f"{root} cannot be read: {error.strerror}.") from error
-            listing.leave_out(folder, f"cannot be read: {error.strerror}")
-            continue
-        for entry in entries:
-            name = folder + entry.name
-            if is_hidden(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if subfolders:
-                    waiting.append(f"{name}/")
-            elif reason := unsafe(name) or _unusable(entry, allowed):
-                listing.leave_out(name, reason)
-            else:
-                listing.names.append(name)
-        listing.check_count(root)
-
-
-def _unusable(entry: "os.DirEntry[str]", root: Path) -> str | None:
-    if not entry.is_symlink():
-        return None if entry.is_file() else "not a regular file"
-    target = Path(os.path.realpath(entry.path))
-    if not target.exists():
-        return "a broken link"
-    if not target.is_relative_to(root):
-        return "a link that leaves the folder"
-    return None if target.is_file() else "a link to something that is not a regular file"
-
-
-def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
-    depth = None if subfolders else 1
-    found: dict[str, Any] = {}
-    with suppress(FileNotFoundError):
-        found = retrying(folder, lambda: folder.fs.find(folder.path, maxdepth=depth, detail=True))
-    root = folder.path.rstrip("/") + "/"
-    for path in found:
-        name = path.removeprefix(root)
-        if not name or name == path or is_hidden(name):
-            continue
-        if reason := unsafe(name):
-            listing.leave_out(name, reason)
-        else:
-            listing.names.append(name)
-    listing.check_count(folder)
 
 
 def exists(place: Location) -> bool:
@@ -203,10 +65,15 @@ def read_image(place: Location) -> bytes:
 
 def _read_remote_image(place: UPath) -> bytes:
     try:
-        check_size(place.fs.info(place.path).get("size") or 0)
-        content: bytes = place.fs.cat_file(place.path)
+        content: bytes = place.fs.cat_file(place.path, start=0, end=ENCODED_BYTES + 1)
     except FileNotFoundError:
         raise RejectedImageError("cannot be read: no such file") from None
+    except Exception:
+        if place.fs.info(place.path).get("size") == 0:  # servers refuse a range of an empty file
+            return b""
+        raise
+    if len(content) > ENCODED_BYTES:
+        raise RejectedImageError(f"more bytes than the limit of {ENCODED_BYTES:,}")
     return content
 
 
@@ -216,27 +83,47 @@ def check_size(size: int) -> None:
         raise RejectedImageError(f"{size:,} bytes, more than the limit of {ENCODED_BYTES:,}")
 
 
-def read_list(path: Location, kind: str) -> list[str]:
+def read_list(path: Location, kind: str, content: bytes | None = None) -> Iterator[str]:
     """The lines of a text file in UTF-8, with or without a byte-order mark.
 
     Args:
         path: of the file.
         kind: what it should be, for messages.
+        content: of the file, if it was read already.
 
     Raises:
         FileNotFoundError: there is no file.
-        UserError: it is too large, cannot be read or is not text.
+        UserError: it cannot be read or is not text, or the file or a line is too long.
     """
-    try:
-        with reporting_failures(path), path.open("rb") as file:
-            content = file.read(LIST_BYTES + 1)
-        if len(content) > LIST_BYTES:
-            raise ValueError(f"more than {LIST_BYTES:,} bytes")
-        return content.decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+    if content is None:
+        try:
+            with reporting_failures(path), path.open("rb") as file:
+                content = file.read(LIST_BYTES + 1)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+    if len(content) > LIST_BYTES:
+        raise UserError(f"{path} cannot be read as {kind}: more than {LIST_BYTES:,} bytes")
+    return _lines(path, content, kind)
+
+
+def _lines(path: Location, content: bytes, kind: str) -> Iterator[str]:
+    lines = TextIOWrapper(BytesIO(content), encoding="utf-8-sig")
+    for number in range(1, SOURCE_IMAGES + 1):
+        try:
+            line = lines.readline(_LONGEST_LINE)
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read as {kind}: {error}") from error
+        if not line:
+            return
+        if len(line) == _LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number}: longer than {_LONGEST_LINE:,} characters; it cannot be "
+                f"read as {kind}."
+            )
+        yield line.rstrip("\n")
+    raise UserError(f"{path} cannot be read as {kind}: more than {SOURCE_IMAGES:,} lines")
 
 
 def stamp_of(place: Location) -> str:
@@ -251,8 +138,14 @@ def stamp_of(place: Location) -> str:
         info = retrying(place, lambda: place.fs.info(place.path))
     except FileNotFoundError:
         return "cannot be read"
+    return stamp_in(info) or str(info.get("size"))
+
+
+def stamp_in(info: Mapping[str, Any]) -> str | None:
+    """Size and version of a remote file as fsspec describes it; None without a version."""
     marks = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "created")
-    return f"{info.get('size')} {next((info[mark] for mark in marks if info.get(mark)), '')}"
+    version = next((info[mark] for mark in marks if info.get(mark)), None)
+    return None if version is None else f"{info.get('size')} {version}"
 
 
 def retrying(place: UPath, action: Callable[[], Result]) -> Result:
@@ -281,14 +174,13 @@ def reporting_failures(place: Location) -> Iterator[None]:
     except (FileNotFoundError, RejectedImageError, UserError):
         raise
     except ImportError as error:
-        raise UserError(
-            f"{place} cannot be read: {first_line(error)}. For s3://: pip install "
-            '"deepdepixelate[s3]".'
-        ) from error
+        extra = str(place).startswith("s3://")
+        remedy = 'pip install "deepdepixelate[s3]"' if extra else "Install its package with pip"
+        raise UserError(f"{place} cannot be read: {brief(error)}. {remedy}.") from error
     except Exception as error:
         if isinstance(place, Path):
             raise
         raise UserError(
-            f"{place} cannot be read: {first_line(error)}. Check the address, the network and the "
+            f"{place} cannot be read: {brief(error)}. Check the address, the network and the "
             "credentials, then run the same command again."
         ) from error

@@ -63,7 +63,7 @@ def describe_left_out(left_out: Sequence[Mapping[str, str]], place: object) -> d
     if not left_out:
         return {}
     logger.warning(
-        "%s: %d files are ignored, for example %s (%s); ingest_report.json lists them",
+        "%s: files ignored: %d, for example %s (%s); ingest_report.json lists them",
         place,
         len(left_out),
         left_out[0]["name"],
