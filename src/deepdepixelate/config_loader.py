@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.files import location
+from deepdepixelate.locations import location
 
 _SPECIAL_IN_PATHS = re.compile(r"[*?\[{}]|%[0-9A-Fa-f]{2}")
 """Kedro takes these characters for a pattern, in any part of a path; MLflow unquotes %20."""

@@ -32,7 +32,8 @@ from deepdepixelate.data.sources import (
 )
 from deepdepixelate.data.writing import DatasetPlan, write_dataset
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location, location, make_folder
+from deepdepixelate.files import make_folder
+from deepdepixelate.locations import Location, location
 from deepdepixelate.parameters import SplitParameters
 
 if TYPE_CHECKING:

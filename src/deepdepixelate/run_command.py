@@ -57,8 +57,8 @@ class _KedroRun(ReadableErrors):
 
 
 PATHS = re.compile(
-    r"celeba_dir|faces_dir|ingest\.split\.identities|enhance\.(input|output|model)|pretrain\.start_from|train_gan\.vgg_weights"
-    r"|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
+    r"(celeba|faces|shards)_dir|ingest\.split\.identities|enhance\.(input|output|model)"
+    r"|pretrain\.start_from|train_gan\.vgg_weights|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
 )
 """Names of parameters that are paths."""
 

@@ -14,7 +14,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from deepdepixelate.files import Location, location
+from deepdepixelate.locations import Location, location
 from deepdepixelate.tracking.store import describe_active_run
 
 logger = logging.getLogger(__name__)

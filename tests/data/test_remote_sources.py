@@ -25,7 +25,7 @@ from deepdepixelate.data.sources import (
     places,
 )
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import location
+from deepdepixelate.locations import location
 from deepdepixelate.parameters import SplitParameters
 
 FACES = {f"{number:06d}.jpg": jpeg(number) for number in range(1, 7)}

@@ -15,7 +15,7 @@ from deepdepixelate.data.writing import (
     shard_key,
     write_dataset,
 )
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import LocalEngine
 
 

@@ -12,7 +12,7 @@ from deepdepixelate.data.realistic import degrade_realistically
 from deepdepixelate.data.resize import KERNEL, downscale
 from deepdepixelate.data.shards import ImageBatch, ShardedImages, read_shard
 from deepdepixelate.data.writing import ROWS, DatasetPlan, MadeImages, ShardTask, shard_key
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import LOCAL, Engine, map_in_order
 from deepdepixelate.parameters.degrading import RealisticParameters
 

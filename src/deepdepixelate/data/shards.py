@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepdepixelate.data import storage
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import map_in_order
 
 MANIFEST = "manifest.json"
@@ -134,7 +134,8 @@ class ShardedImages:
             UserError: shards differ.
         """
         if damaged := find_damaged(self.directory, self.manifest):
-            raise UserError(f"damaged: {', '.join(map(str, damaged))}. {_REPAIR}")
+            others = f", and {len(damaged) - 1} others are" if len(damaged) > 1 else ""
+            raise UserError(f"{damaged[0]} is damaged{others}. {_REPAIR}")
 
     def batches(self, size: int, part: range | None = None) -> Iterator[ImageBatch]:
         """The images in order, at most ``size`` at a time, read without memory maps.

@@ -14,7 +14,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from deepdepixelate.errors import UserError, first_line
-from deepdepixelate.files import Location, atomic_write, make_folder, user_path
+from deepdepixelate.files import atomic_write, make_folder, user_path
+from deepdepixelate.locations import Location
 
 _CACHE = "DEEPDEPIXELATE_CACHE"
 """Environment variable: the folder for local copies of remote shards."""
@@ -144,7 +145,7 @@ def local_copy(path: Location, sha256: str) -> Path:
             file.flush()
             if sha256_of(Path(file.name)) != sha256:
                 raise UserError(
-                    f"damaged: {path}. Find all damaged shards with: kedro run --pipeline verify"
+                    f"{path} is damaged. Find all damaged shards with: kedro run --pipeline verify"
                 )
     return place
 

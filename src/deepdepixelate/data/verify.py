@@ -14,7 +14,7 @@ from deepdepixelate.data.shards import (
 )
 from deepdepixelate.data.sources import SPLITS
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import Engine
 
 

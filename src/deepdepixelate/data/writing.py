@@ -30,7 +30,7 @@ from deepdepixelate.data.shards import (
     npy_header,
 )
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import Engine
 
 logger = logging.getLogger(__name__)

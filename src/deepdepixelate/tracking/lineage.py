@@ -24,7 +24,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from deepdepixelate.data.shards import ImagePairs
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.tracking.descriptions import describe_run, describe_scores
 
 CONTEXTS = {"train": "train", "val": "validation", "test": "test"}

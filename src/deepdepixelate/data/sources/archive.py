@@ -20,8 +20,8 @@ from deepdepixelate.data.sources.names import brief, is_hidden, is_image_name, u
 from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
 from deepdepixelate.limits import LIST_BYTES
+from deepdepixelate.locations import Location
 
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
 """Signature and lengths of name and extra field of an entry's local header (APPNOTE.TXT, 4.3.7).

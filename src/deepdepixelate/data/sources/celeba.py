@@ -22,7 +22,7 @@ from deepdepixelate.data.sources.source import (
     describe_left_out,
 )
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 
 _ARCHIVES = ("img_align_celeba.zip", "celeba-dataset.zip", "archive.zip")
 """The official archive, and Kaggle's under two names; it holds the list, too."""

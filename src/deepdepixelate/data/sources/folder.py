@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deepdepixelate.data.sources.places import read_image, stamp_of
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 
 
 @dataclass(frozen=True)

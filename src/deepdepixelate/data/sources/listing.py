@@ -11,8 +11,8 @@ from upath import UPath
 from deepdepixelate.data.sources.names import is_hidden, printable, unsafe
 from deepdepixelate.data.sources.places import retrying, stamp_in
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
 from deepdepixelate.limits import SOURCE_IMAGES
+from deepdepixelate.locations import Location
 
 
 @dataclass

@@ -4,7 +4,7 @@ from deepdepixelate.data.sources.names import without_suffix
 from deepdepixelate.data.sources.places import read_list
 from deepdepixelate.data.sources.source import SPLITS, Split
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 
 PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
 """CelebA's official list, and the list of Kaggle's copy, with commas and a heading."""

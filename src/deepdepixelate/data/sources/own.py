@@ -12,7 +12,7 @@ from deepdepixelate.data.sources.names import is_image_name, without_suffix
 from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import SPLITS, FaceSource, Split, describe_left_out
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location, location
+from deepdepixelate.locations import Location, location
 from deepdepixelate.parameters import SplitParameters
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from deepdepixelate.data.sources.parquet_columns import Columns, choose_columns
 from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError, Split
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
 from deepdepixelate.limits import SOURCE_IMAGES
+from deepdepixelate.locations import Location
 
 _SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("0", "train", "training"), "train"),

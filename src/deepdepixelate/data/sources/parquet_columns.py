@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from deepdepixelate.data.sources.names import brief
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 
 _IMAGE_COLUMNS = ("image", "img", "face", "jpg", "jpeg", "png", "bytes", "content")
 _NAME_COLUMNS = ("image_id", "file_name", "filename", "name", "image_name", "image_path", "path")

@@ -13,8 +13,8 @@ from upath import UPath
 from deepdepixelate.data.sources.names import brief
 from deepdepixelate.data.sources.source import RejectedImageError
 from deepdepixelate.errors import UserError
-from deepdepixelate.files import Location
 from deepdepixelate.limits import ENCODED_BYTES, LIST_BYTES, SOURCE_IMAGES
+from deepdepixelate.locations import Location
 
 Result = TypeVar("Result")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepdepixelate.data.verify import require_intact, verify
-from deepdepixelate.files import Location
+from deepdepixelate.locations import Location
 from deepdepixelate.parallel import find_engine
 from deepdepixelate.parameters import RayParameters
 
