@@ -157,16 +157,16 @@ def enlarge_face(
     ============= ================== ================== =====================
     width of face PSNR / dB          identity distance  ST-LPIPS
     ============= ================== ================== =====================
-    8             24.59 → 23.93      .677 → .652        .247 → .392 (softer)
-    12            26.03 → 25.56      .635 → .652        .230 → .264 (softer)
-    16            26.89 → 27.39      .599 → .579        .218 → .232 (softer)
+    8             24.39 → 23.87      .695 → .651        .223 → .387 (softer)
+    12            25.88 → 25.69      .647 → .657        .216 → .261 (softer)
+    16            26.73 → 27.36      .599 → .571        .208 → .224 (softer)
     ============= ================== ================== =====================
 
     The figures do not decide it, the pictures do: eyes and mouths are in place then, and smeared
     otherwise. ``srgan`` expects sharp images: it enlarges a face that was enlarged before no
     better than bicubic interpolation does. Larger faces are not shrunk first: of faces of 30, 45
-    and 90 pixels at quality 40, the larger two lost identity (.492 → .492, .382 → .393,
-    .166 → .346) when they were shrunk to 22.
+    and 90 pixels at quality 40, all lost identity (.502 → .508, .380 → .401, .161 → .338) when
+    they were shrunk to 22.
 
     Args:
         photograph: the whole photograph.
