@@ -9,10 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
-
-from fsspec.caching import BlockCache
-from upath import UPath
+from typing import IO, Any
 
 from deepdepixelate.data.sources.listing import Listing
 from deepdepixelate.data.sources.lists import PARTITIONS
@@ -32,8 +29,14 @@ _BLOCK_SIZE, _BLOCKS = 2**19, 8
 
 _BAD_DIRECTORY = (
     zipfile.BadZipFile,
-    *(struct.error, ValueError, OverflowError, LookupError, NotImplementedError, EOFError),
+    struct.error,
+    ValueError,
+    OverflowError,
+    LookupError,
+    NotImplementedError,
+    EOFError,
 )
+"""Exceptions that ``zipfile`` raises for damaged directories, on purpose or not."""
 
 
 @dataclass(frozen=True)
@@ -106,37 +109,37 @@ class _OpenZip:
 
     def _read_at(self, offset: int, size: int) -> bytes:
         if not isinstance(self.path, Path):
-            return retrying(self.path, lambda: self._read_blocks(offset, size))
+            return retrying(self.path, lambda: self._read_file(offset, size))
         try:
             if hasattr(os, "pread"):
-                return os.pread(self._file(self.path).fileno(), size, offset)
-            file = self._file(self.path)
-            file.seek(offset)
-            return file.read(size)
+                return os.pread(self._file().fileno(), size, offset)
+            return self._read_file(offset, size)
         except OSError as error:
-            raise RejectedImageError(f"cannot be read: {error.strerror}") from error
+            raise RejectedImageError(f"cannot be read: {error.strerror or error}") from error
 
-    def _file(self, path: Path) -> BinaryIO:
-        """The file that this thread reads."""
-        if not hasattr(self.of_thread, "file"):
-            self.of_thread.file = path.open("rb")
-        file: BinaryIO = self.of_thread.file
-        return file
-
-    def _read_blocks(self, offset: int, size: int) -> bytes:
-        if not hasattr(self.of_thread, "cache"):
-            self.of_thread.cache = BlockCache(
-                _BLOCK_SIZE, self._fetch, self.size, maxblocks=_BLOCKS
-            )
-        data: bytes = self.of_thread.cache._fetch(offset, offset + size)
-        return data
-
-    def _fetch(self, start: int, end: int) -> bytes:
-        assert isinstance(self.path, UPath)  # noqa: S101
-        data: bytes = self.path.fs.cat_file(self.path.path, start=start, end=end)
-        if len(data) != (expected := min(end, self.size) - start):
+    def _read_file(self, offset: int, size: int) -> bytes:
+        file = self._file()
+        file.seek(offset)
+        data = file.read(size)
+        if len(data) != (expected := max(0, min(size, self.size - offset))):
             raise OSError(f"{len(data):,} bytes received instead of {expected:,}")
         return data
+
+    def _file(self) -> IO[bytes]:
+        """The file that this thread reads; one at a URL keeps the blocks that were read last."""
+        if not hasattr(self.of_thread, "file"):
+            blocks: dict[str, Any] = {
+                "block_size": _BLOCK_SIZE,
+                "cache_type": "blockcache",
+                "cache_options": {"maxblocks": _BLOCKS},
+            }
+            self.of_thread.file = (
+                self.path.open("rb")
+                if isinstance(self.path, Path)
+                else self.path.open("rb", **blocks)
+            )
+        file: IO[bytes] = self.of_thread.file
+        return file
 
 
 def _opened(path: Location) -> _OpenZip:

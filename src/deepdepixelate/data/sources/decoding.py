@@ -24,8 +24,17 @@ _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK"}
 """Pillow's modes of at most 8 bits per channel."""
 
 _DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError),
-    *(TypeError, LookupError, ArithmeticError, AttributeError, struct.error),
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
     Image.DecompressionBombError,
 )
 """Exceptions that Pillow raises for damaged files, on purpose or not."""
