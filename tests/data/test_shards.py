@@ -173,3 +173,11 @@ def test_a_manifest_of_an_earlier_version_is_reported(tmp_path: Path) -> None:
     path.write_text(json.dumps({name: fields[name] for name in fields if name != "seal"}))
     with pytest.raises(UserError, match=r"written by an earlier version\. Run kedro run"):
         ShardedImages(tmp_path)
+
+
+def test_a_shard_that_is_cut_short_while_it_is_read_is_reported(tmp_path: Path) -> None:
+    images = write(tmp_path, make_pixels(8))
+    shard = tmp_path / "shard-00001.npy"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"shard-00001\.npy is cut short"):
+        list(images.batches(4))

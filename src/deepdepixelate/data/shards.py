@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepdepixelate.data import storage
+from deepdepixelate.data.sources.places import reporting_failures
 from deepdepixelate.errors import UserError
 from deepdepixelate.locations import Location
 from deepdepixelate.parallel import map_in_order
@@ -225,13 +227,19 @@ def read_shard(
     path: Location, names: Sequence[str], shape: tuple[int, int, int], size: int, skip: int = 0
 ) -> Iterator[ImageBatch]:
     """Read so many images of a shard, after the first ``skip``, at most ``size`` at a time."""
-    with storage.remote_errors(path), storage.open_binary(path) as file:
-        file.seek(len(npy_header((len(names), *shape))) + skip * int(np.prod(shape)))
+    of_image = int(np.prod(shape))
+    with reporting_failures(path), path.open("rb") as file:
+        file.seek(len(npy_header((len(names), *shape))) + skip * of_image)
         for start in range(0, len(names), size):
             chosen = list(names[start : start + size])
-            values = np.empty((len(chosen), *shape), np.uint8)
-            file.readinto(values.reshape(-1).data)
-            yield ImageBatch(chosen, values)
+            wanted = len(chosen) * of_image
+            if isinstance(path, Path):
+                values = np.fromfile(file, np.uint8, wanted)
+            else:
+                values = np.frombuffer(bytearray(file.read(wanted)), np.uint8)  # writable
+            if len(values) < wanted:
+                raise UserError(f"{path} is cut short. {_REPAIR}")
+            yield ImageBatch(chosen, values.reshape(len(chosen), *shape))
 
 
 def has_size(path: Location, shard: Shard, shape: tuple[int, int, int]) -> bool:

@@ -1,41 +1,26 @@
 """Files of stored datasets: on a local disk, or at a URL of fsspec such as ``s3://bucket/folder``.
 
-Errors of remote file systems, whose libraries raise many kinds, become OSError.
+Errors of a local disk are OSError, those of a remote file system UserError; a file that is missing
+is FileNotFoundError in both.
 """
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 from uuid import uuid4
 
-from deepdepixelate.errors import UserError, first_line
+from deepdepixelate.data.sources.places import reporting_failures
+from deepdepixelate.errors import UserError
 from deepdepixelate.files import atomic_write, make_folder, user_path
 from deepdepixelate.locations import Location
 
 _CACHE = "DEEPDEPIXELATE_CACHE"
 """Environment variable: the folder for local copies of remote shards."""
 
-
-@contextmanager
-def remote_errors(path: Location) -> Iterator[None]:
-    """Turn the errors of a remote file system into OSError."""
-    try:
-        yield
-    except (OSError, UserError):
-        raise
-    except ImportError as error:
-        raise OSError(
-            f'{first_line(error)}; for s3://: pip install "deepdepixelate[s3]"'
-        ) from error
-    except Exception as error:
-        if isinstance(path, Path):
-            raise
-        raise OSError(first_line(error)) from error
+_BLOCK = 1024**2  # bytes that are read at a time
 
 
 def prepare(folder: Location) -> None:
@@ -43,50 +28,50 @@ def prepare(folder: Location) -> None:
     if isinstance(folder, Path):
         make_folder(folder)
     else:
-        with remote_errors(folder):
+        with reporting_failures(folder):
             folder.fs.invalidate_cache()
 
 
 def size_of(path: Location) -> int | None:
     """Size of a file in bytes; None if there is no file."""
-    with remote_errors(path):
-        try:
-            if isinstance(path, Path):
-                return path.stat().st_size if path.is_file() else None
+    try:
+        if isinstance(path, Path):
+            return path.stat().st_size if path.is_file() else None
+        with reporting_failures(path):
             path.fs.invalidate_cache(path.parent.path)
             return int(path.fs.info(path.path)["size"])
-        except FileNotFoundError:
-            return None
+    except FileNotFoundError:
+        return None
 
 
 def read(path: Location) -> bytes:
-    """Content of a file; FileNotFoundError if there is none."""
-    with remote_errors(path):
-        content: bytes = path.read_bytes()
-        return content
-
-
-def open_binary(path: Location) -> BufferedReader:
-    """Open a file for reading."""
-    file: BufferedReader = path.open("rb")  # type: ignore[assignment]  # or a file like it
-    return file
+    """Content of a file."""
+    return b"".join(_blocks(path))
 
 
 def sha256_of(path: Location) -> str:
     """SHA-256 of a file's content."""
-    with remote_errors(path), open_binary(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Location) -> Iterator[bytes]:
+    with reporting_failures(path), path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
 
 
 def find(folder: Location, *patterns: str) -> list[Location]:
     """The files in a folder whose names match a pattern."""
-    with remote_errors(folder):
+    with reporting_failures(folder):
         return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def remove(path: Location) -> None:
     """Remove a file, if it is there."""
-    with remote_errors(path):
+    with reporting_failures(path, "written"):
         path.unlink(missing_ok=True)
 
 
@@ -96,7 +81,7 @@ def write(path: Location, content: bytes) -> None:
         with atomic_write(path) as file:
             file.write(content)
     else:
-        with remote_errors(path):
+        with reporting_failures(path, "written"):
             path.fs.pipe_file(path.path, content)
 
 
@@ -120,7 +105,7 @@ def put(temporary: Path, path: Location) -> None:
     if isinstance(path, Path):
         temporary.replace(path)
     else:
-        with remote_errors(path):
+        with reporting_failures(path, "written"):
             path.fs.put_file(str(temporary), path.path)
 
 
@@ -131,22 +116,34 @@ def local_copy(path: Location, sha256: str) -> Path:
     DEEPDEPIXELATE_CACHE.
 
     Raises:
-        UserError: the remote file does not have this SHA-256.
-        OSError: it cannot be read, or the copy cannot be written.
+        UserError: the remote file cannot be read or does not have this SHA-256, or the copy cannot
+            be written.
     """
     if isinstance(path, Path):
         return path
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "deepdepixelate"
     place = user_path(os.environ.get(_CACHE) or default) / f"{sha256}.npy"
-    if not place.is_file():
+    if place.is_file():
+        return place
+    digest = hashlib.sha256()
+    try:
         with atomic_write(place) as file:
-            with remote_errors(path), path.open("rb") as remote:
-                shutil.copyfileobj(remote, file, 8 * 1024**2)
-            file.flush()
-            if sha256_of(Path(file.name)) != sha256:
+            for block in _blocks(path):
+                digest.update(block)
+                file.write(block)
+            if digest.hexdigest() != sha256:
                 raise UserError(
                     f"{path} is damaged. Find all damaged shards with: kedro run --pipeline verify"
                 )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is missing. Find all missing shards with: kedro run --pipeline verify"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be copied to {place.parent}: {error.strerror or error}. Make room, "
+            f"or name another folder in the environment variable {_CACHE}."
+        ) from error
     return place
 
 

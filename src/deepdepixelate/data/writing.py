@@ -250,7 +250,7 @@ class _Finish:
 
 
 def _join(parts: Sequence[Part], plan: DatasetPlan, split: str) -> Manifest:
-    details = {name: value for name, value in plan.details.items() if name != ROWS}
+    details = dict(plan.details)
     for part in parts:
         for name, values in part.details.items():
             if name != ROWS:

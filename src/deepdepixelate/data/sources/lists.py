@@ -28,13 +28,11 @@ def read_partition(path: Location, content: bytes | None = None) -> dict[str, Sp
         UserError: the file is missing or empty, or a line has another form or repeats a name.
     """
     partition: dict[str, Split] = {}
-    try:
-        lines = read_list(path, "CelebA's partition list", content)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing. It comes with CelebA (folder Eval) and lists the split of each "
-            "image. Put it there or name its folder: --params celeba_dir=DIR."
-        ) from None
+    missing = (
+        "It comes with CelebA (folder Eval) and lists the split of each image. Put it there or "
+        "name its folder: --params celeba_dir=DIR."
+    )
+    lines = read_list(path, "CelebA's partition list", content, missing=missing)
     for number, line in enumerate(lines, start=1):
         fields = line.replace(",", " ").split()
         if not fields or (number == 1 and fields[0] == "image_id"):
@@ -67,13 +65,11 @@ def read_identities(path: Location) -> dict[str, str]:
         UserError: the file is missing or empty, or a line has another form or repeats a name.
     """
     identities: dict[str, str] = {}
-    try:
-        lines = read_list(path, "a list of identities")
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing. ingest.split.by=identity needs a list with a file name and an "
-            "identity per line; name it with ingest.split.identities=FILE."
-        ) from None
+    missing = (
+        "ingest.split.by=identity needs a list with a file name and an identity per line; name it "
+        "with ingest.split.identities=FILE."
+    )
+    lines = read_list(path, "a list of identities", missing=missing)
     for number, line in enumerate(lines, start=1):
         fields = [field.strip() for field in line.rsplit("," if "," in line else None, 1)]
         if not any(fields) or (number == 1 and fields[0].lower() in _HEADINGS):

@@ -83,24 +83,26 @@ def check_size(size: int) -> None:
         raise RejectedImageError(f"{size:,} bytes, more than the limit of {ENCODED_BYTES:,}")
 
 
-def read_list(path: Location, kind: str, content: bytes | None = None) -> Iterator[str]:
+def read_list(
+    path: Location, kind: str, content: bytes | None = None, *, missing: str
+) -> Iterator[str]:
     """The lines of a text file in UTF-8, with or without a byte-order mark.
 
     Args:
         path: of the file.
         kind: what it should be, for messages.
         content: of the file, if it was read already.
+        missing: what to do if there is no file, for the message.
 
     Raises:
-        FileNotFoundError: there is no file.
-        UserError: it cannot be read or is not text, or the file or a line is too long.
+        UserError: it is missing, cannot be read or is not text, or the file or a line is too long.
     """
     if content is None:
         try:
             with reporting_failures(path), path.open("rb") as file:
                 content = file.read(LIST_BYTES + 1)
         except FileNotFoundError:
-            raise
+            raise UserError(f"{path} is missing. {missing}") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as {kind}: {error}") from error
     if len(content) > LIST_BYTES:
@@ -167,8 +169,13 @@ def retrying(place: UPath, action: Callable[[], Result]) -> Result:
 
 
 @contextmanager
-def reporting_failures(place: Location) -> Iterator[None]:
-    """Turn errors of a remote file system into UserError; its libraries raise many kinds."""
+def reporting_failures(place: Location, action: str = "read") -> Iterator[None]:
+    """Turn errors of a remote file system into UserError; its libraries raise many kinds.
+
+    Args:
+        place: the file or folder. Errors of local ones stay, and FileNotFoundError of both.
+        action: what was tried, for the message: read or written.
+    """
     try:
         yield
     except (FileNotFoundError, RejectedImageError, UserError):
@@ -176,11 +183,11 @@ def reporting_failures(place: Location) -> Iterator[None]:
     except ImportError as error:
         extra = str(place).startswith("s3://")
         remedy = 'pip install "deepdepixelate[s3]"' if extra else "Install its package with pip"
-        raise UserError(f"{place} cannot be read: {brief(error)}. {remedy}.") from error
+        raise UserError(f"{place} cannot be {action}: {brief(error)}. {remedy}.") from error
     except Exception as error:
         if isinstance(place, Path):
             raise
         raise UserError(
-            f"{place} cannot be read: {brief(error)}. Check the address, the network and the "
+            f"{place} cannot be {action}: {brief(error)}. Check the address, the network and the "
             "credentials, then run the same command again."
         ) from error
