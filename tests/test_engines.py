@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from small_faces import HEIGHT, WIDTH, jpeg, picture, write_celeba
+from small_faces import INGESTION, jpeg, picture, write_celeba
 from stored_images import FromMemory, plan_images, store_images
 
 from deepdepixelate.data.degrade import degrade
@@ -27,7 +27,7 @@ from deepdepixelate.metrics.identity import find_identity
 from deepdepixelate.metrics.st_lpips import STLPIPS
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.parallel import LOCAL, Engine, RayEngine
-from deepdepixelate.parameters import DegradedSet, IngestParameters
+from deepdepixelate.parameters import DegradedSet
 from deepdepixelate.photographs.enhance import enhance
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -35,34 +35,24 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = pytest.mark.slow
 
-PARAMETERS = IngestParameters(
-    limit_per_split=None,
-    width=WIDTH,
-    height=HEIGHT,
-    crop_width=40,
-    crop_height=32,
-    max_rejected_fraction=0.5,
-    images_per_shard=5,
-)
+PARAMETERS = INGESTION.model_copy(update={"max_rejected_fraction": 0.5, "images_per_shard": 5})
 STORE = 80_000_000  # bytes of shared memory per node; the least that Ray takes is 75 MB
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without processors and two nodes with one each."""
-    before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    started = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE}
-    )
-    for _ in range(2):
-        started.add_node(num_cpus=1, object_store_memory=STORE)
-    yield started
-    ray.shutdown()
-    started.shutdown()
-    os.environ.clear()
-    os.environ.update(before)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        started = cluster_utils.Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE}
+        )
+        for _ in range(2):
+            started.add_node(num_cpus=1, object_store_memory=STORE)
+        yield started
+        ray.shutdown()
+        started.shutdown()
 
 
 @pytest.fixture(scope="module")

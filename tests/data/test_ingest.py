@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_faces import HEIGHT, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
+from small_faces import HEIGHT, INGESTION, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
 
 from deepdepixelate.data.ingest import centre_crop, ingest, report
 from deepdepixelate.data.sample import ImagesInMemory
@@ -16,16 +16,7 @@ from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.parameters import IngestParameters
 
-PARAMETERS = IngestParameters(
-    limit_per_split=None,
-    width=WIDTH,
-    height=HEIGHT,
-    crop_width=40,
-    crop_height=32,
-    max_rejected_fraction=0.0,
-    images_per_shard=50,
-)
-SMALL = PARAMETERS.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
+SMALL = INGESTION.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ def make_source(
 def run(
     folder: Path,
     source: FaceSource,
-    parameters: IngestParameters = PARAMETERS,
+    parameters: IngestParameters = INGESTION,
     **changed: float,
 ) -> dict[Split, ShardedImages]:
     plans = ingest(source, parameters.model_copy(update=changed))

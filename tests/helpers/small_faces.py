@@ -10,8 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepdepixelate.parameters import IngestParameters
+
 WIDTH, HEIGHT = 48, 40
 """Size in pixels of the images below."""
+
+INGESTION = IngestParameters(
+    limit_per_split=None,
+    width=WIDTH,
+    height=HEIGHT,
+    crop_width=40,
+    crop_height=32,
+    max_rejected_fraction=0.0,
+    images_per_shard=50,
+)
+"""Parameters to ingest them."""
 
 
 def picture(seed: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
