@@ -23,7 +23,7 @@ DOCUMENTS = [
     *sorted((PROJECT / "conf").rglob("*.md")),
     *sorted((PROJECT / "docs").rglob("*.md")),
 ]
-STAGES = "ingest|degrade|training|pretrain|train_gan|evaluate|enhance"
+STAGES = "download|ingest|degrade|training|pretrain|train_gan|evaluate|enhance"
 
 
 def blocks(document: Path, language: str) -> Iterator[str]:

@@ -206,10 +206,12 @@ class Folder(_ReadOnly[Path]):
     """
 
     def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = location(filepath)
         self.metadata = metadata
 
     def load(self) -> Path:
+        if not isinstance(self._filepath, Path):
+            raise UserError(f"{self._filepath} is a URL: name a folder on this machine instead.")
         make_folder(self._filepath)
         if not os.access(self._filepath, os.W_OK | os.X_OK):
             raise UserError(f"{self._filepath} cannot be written to: mend its permissions.")

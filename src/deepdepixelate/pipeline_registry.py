@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, pipeline
 
-from deepdepixelate.pipelines import degrade, enhance, evaluate, ingest, training, verify
+from deepdepixelate.pipelines import degrade, download, enhance, evaluate, ingest, training, verify
 
 STAGES = {
     "ingest": ingest.create_pipeline,
@@ -30,6 +30,7 @@ def register_pipelines() -> dict[str, Pipeline]:
             inputs={name: f"packaged_{name}" for name in PACKAGED},
             outputs={name: f"packaged_{name}" for name in PACKAGED_RESULTS},
         ),
+        "download": download.create_pipeline(),
         "verify": verify.create_pipeline(),
         "enhance": enhance.create_pipeline(),
         "__default__": chain,

@@ -211,6 +211,9 @@ def _next_step(
     outputs = pipeline.all_outputs()
     if "enhanced_photographs" in outputs:
         return "deepdepixelate demo (a page that shows photographs before and after)"
+    others = " (and your --params or --config)" if run_params["runtime_params"] else ""
+    if "download_report" in outputs:
+        return f"kedro run --env celeba --pipeline ingest{others}"
     if "packaged_report" in outputs:
         return "deepdepixelate enhance PHOTO -o enlarged"
     if "report" in outputs:
@@ -220,5 +223,4 @@ def _next_step(
     if "verify_report" in outputs:
         made = ["degrade"]
     following = _CHAIN[_CHAIN.index(made[-1]) + 1] if made else _CHAIN[-1]
-    others = " (and your --params or --config)" if run_params["runtime_params"] else ""
     return f"kedro run{environment_option(run_params['env'])} --pipeline {following}{others}"

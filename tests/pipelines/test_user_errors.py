@@ -154,6 +154,6 @@ def test_bad_settings_of_the_evaluation_are_named_at_once(tmp_path: Path) -> Non
 def test_unknown_pipeline_and_environment_are_named(project: Project) -> None:
     project.kedro("run", "--pipeline", "trian_gan").assert_readable_error(
         "unknown pipeline trian_gan",
-        "degrade, enhance, evaluate, evaluate_packaged, ingest, pretrain, train_gan",
+        "degrade, download, enhance, evaluate, evaluate_packaged, ingest, pretrain, train_gan",
     )
     project.kedro("run", "--env", "celebb").assert_readable_error("conf/celebb")

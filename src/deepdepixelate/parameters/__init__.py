@@ -13,6 +13,7 @@ from deepdepixelate.parameters.data import (
     SplitParameters,
 )
 from deepdepixelate.parameters.degrading import DegradedSet
+from deepdepixelate.parameters.downloading import DownloadParameters
 from deepdepixelate.parameters.results import (
     BenchmarkFolders,
     EnhanceParameters,
@@ -33,6 +34,7 @@ __all__ = [
     "DegradeParameters",
     "DegradedSet",
     "DiscriminatorParameters",
+    "DownloadParameters",
     "EnhanceParameters",
     "EvaluateParameters",
     "GeneratorParameters",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import SSIM_WINDOW
 from deepdepixelate.parameters.data import DegradeParameters, IngestParameters, RayParameters
+from deepdepixelate.parameters.downloading import DownloadParameters
 from deepdepixelate.parameters.results import EnhanceParameters, EvaluateParameters
 from deepdepixelate.parameters.training import (
     PretrainParameters,
@@ -21,6 +22,7 @@ from deepdepixelate.parameters.types import Section, UserLocation
 class Parameters(Section):
     """All parameters of the project."""
 
+    download: DownloadParameters
     ingest: IngestParameters
     degrade: DegradeParameters
     training: TrainingParameters
@@ -33,7 +35,7 @@ class Parameters(Section):
     ray: RayParameters
     celeba_dir: UserLocation | None = None
     """Folder or URL with CelebA's archive (or images) and partition list, for ``--env celeba``;
-    null: that of conf/celeba/globals.yml."""
+    null: that of conf/base/globals.yml."""
     shards_dir: UserLocation | None = None
     """Folder or URL for the HR and LR shards; null: data/05_model_input/<dataset>."""
     faces_dir: UserLocation | None = None
