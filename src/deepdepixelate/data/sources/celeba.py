@@ -133,8 +133,8 @@ def _find_images(directory: Location) -> _Found:
     if not found.listing.names:
         raise UserError(
             f"no CelebA images in {directory}: neither img_align_celeba.zip, nor a folder of "
-            "images, nor Parquet files. Get the aligned faces (img_align_celeba.zip, 1.4 GB) and "
-            "list_eval_partition.txt from the CelebA page, put both there, or name their folder: "
+            "images, nor Parquet files. Download them, 1.4 GB: kedro run --pipeline download. "
+            "Or put img_align_celeba.zip and list_eval_partition.txt there, or name their folder: "
             "--params celeba_dir=DIR."
         )
     return found
