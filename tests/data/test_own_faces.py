@@ -2,7 +2,10 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_faces import encode, jpeg, picture
 
@@ -209,6 +212,45 @@ def test_an_identity_is_in_one_split(tmp_path: Path, separator: str, place: str)
         assert splits[name] == splits[NAMES[number % 12]]
     assert splits["a/b.jpg"] == splits[NAMES[3]]
     assert left_out(source) == {"new.jpg": f"not in {Path(place).name}"}
+
+
+@pytest.mark.parametrize("column", ["identity", "celeb_id"])
+@pytest.mark.parametrize("kind", [str, int])
+def test_a_column_of_identities_keeps_people_in_one_split(
+    tmp_path: Path, column: str, kind: type
+) -> None:
+    people = [kind(number % 12) for number in range(len(NAMES))]
+    columns: dict[str, list[Any]] = {
+        "image": [jpeg(1)] * 41,
+        "name": [*NAMES, "new.jpg"],
+        column: [*people, None],
+    }
+    for part, rows in enumerate([slice(0, 20), slice(20, None)]):
+        table = pa.table({name: values[rows] for name, values in columns.items()})
+        pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=7)
+    split = HALVES.model_copy(update={"by": "identity"})
+    check_faces(tmp_path, split)
+    source = open_faces(tmp_path, split)
+    splits = split_of(source)
+    assert set(splits) == set(NAMES)
+    for number, name in enumerate(NAMES):
+        assert splits[name] == choose_split(str(number % 12), split.val, split.test)
+        assert source.images.read(name) == jpeg(1)
+    assert left_out(source) == {"new.jpg": "its row names no person"}
+
+    listed = tmp_path / "people.csv"  # a list comes first
+    listed.write_text("".join(f"{name},{number}\n" for number, name in enumerate(NAMES)))
+    source = open_faces(tmp_path, split.model_copy(update={"identities": str(listed)}))
+    assert split_of(source)["photo 1.jpg"] == choose_split("1", split.val, split.test)
+    assert split_of(source)["photo 39.jpg"] == choose_split("39", split.val, split.test)
+
+
+def test_images_come_before_parquet_files(tmp_path: Path) -> None:
+    write(tmp_path, dict.fromkeys(NAMES, jpeg(1)))
+    pq.write_table(pa.table({"image": [jpeg(2)], "name": ["other.jpg"]}), tmp_path / "0.parquet")
+    source = open_faces(tmp_path, HALVES)
+    assert set(split_of(source)) == set(NAMES)
+    assert set(left_out(source)) == {"0.parquet"}
 
 
 def test_celebas_list_of_identities_is_read(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ class SplitParameters(Section):
     """name: each image by itself. folder: images in one sub-folder show one person, who is in one
     split. identity: a list names the person of each image."""
     identities: UserLocation | None = None
-    """List for ``by=identity``, with a file name and an identity per line; null:
-    identity_CelebA.txt in the folder of the images."""
+    """List for ``by=identity``, with a file name and an identity per line; null: the column
+    identity or celeb_id of Parquet files, or identity_CelebA.txt in the folder of the images."""
     val: FractionBelowOne = 0.1
     """Fraction of images (or people) for validation, chosen by a hash of the name."""
     test: FractionBelowOne = 0.1

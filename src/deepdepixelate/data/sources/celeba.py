@@ -125,8 +125,8 @@ def _find_images(directory: Location) -> _Found:
         archive = ZippedImages(place := archives[0])
         found = _Found(place, archive.list(), archive)
     elif (place := _find_folder(directory)) == directory and (table := find_parquet(directory)):
-        listing, splits = table.list()
-        found = _Found(table.folder, listing, table, splits)
+        rows = table.list()
+        found = _Found(table.folder, rows.listing, table, rows.splits)
     else:
         listing = _list_images(place)
         found = _Found(place, listing, ImageFolder(place, listing.stamps))

@@ -3,14 +3,23 @@
 import hashlib
 import logging
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from deepdepixelate.data.sources.folder import ImageFolder
 from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import IDENTITIES, read_identities
 from deepdepixelate.data.sources.names import is_image_name, without_suffix
+from deepdepixelate.data.sources.parquet import find_parquet
 from deepdepixelate.data.sources.places import exists
-from deepdepixelate.data.sources.source import SPLITS, FaceSource, Split, describe_left_out
+from deepdepixelate.data.sources.source import (
+    SPLITS,
+    EncodedImages,
+    FaceSource,
+    Split,
+    describe_left_out,
+)
 from deepdepixelate.errors import UserError
 from deepdepixelate.locations import Location, location
 from deepdepixelate.parameters import SplitParameters
@@ -21,7 +30,8 @@ logger = logging.getLogger(__name__)
 def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
     """Open the images of a folder and its sub-folders, split by a hash of name or person.
 
-    An image's split depends on its own name (or person) alone: adding an image moves no other.
+    An image's split depends on its own name (or person) alone: adding an image moves no other. In a
+    folder without images, the rows of its Parquet files are taken; see ``ParquetImages``.
 
     Args:
         folder: with the images; their names are relative to it.
@@ -32,8 +42,8 @@ def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
     """
     if isinstance(folder, Path):  # as other processes may run in other folders
         folder = folder.absolute()
-    listing = _list_images(folder)
-    people = _people(folder, listing, parameters)
+    found = _find_images(folder)
+    people = _people(folder, found, parameters)
     subfolders = {PurePosixPath(name).parts[0] for name in people if "/" in name}
     if parameters.by == "name" and len(subfolders) > 1:
         logger.warning(
@@ -50,14 +60,14 @@ def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
         "dataset": "own images",
         "path": str(folder.resolve()) if isinstance(folder, Path) else str(folder),
         "split": parameters.model_dump(),
-        **describe_left_out(listing.left_out, folder),
+        **describe_left_out(found.listing.left_out, folder),
     }
-    return FaceSource(splits=splits, images=ImageFolder(folder, listing.stamps), origin=origin)
+    return FaceSource(splits=splits, images=found.images, origin=origin)
 
 
 def check_faces(folder: Location, parameters: SplitParameters) -> None:
     """Check that there are images for each split; see ``open_faces``."""
-    people = _people(folder, _list_images(folder), parameters)
+    people = _people(folder, _find_images(folder), parameters)
     found = {choose_split(each, parameters.val, parameters.test) for each in people.values()}
     if empty := [split for split in SPLITS if split not in found]:
         raise UserError(_explain_empty(folder, empty, people, parameters))
@@ -78,38 +88,52 @@ def choose_split(key: str, val: float, test: float) -> Split:
     return "val" if fraction < test + val else "train"
 
 
-def _list_images(folder: Location) -> Listing:
+class _Found(NamedTuple):
+    listing: Listing
+    images: EncodedImages
+    people: Mapping[str, str] = {}
+    """The person of each name, if the images come with it."""
+
+
+def _find_images(folder: Location) -> _Found:
     if isinstance(folder, Path) and not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder: name the folder with your images: --params faces_dir=DIR."
         )
-    found = list_files(folder, subfolders=True)
-    listing = Listing(left_out=found.left_out, stamps=found.stamps)
-    for name in found.names:
+    files = list_files(folder, subfolders=True)
+    listing = Listing(left_out=files.left_out, stamps=files.stamps)
+    for name in files.names:
         if is_image_name(name):
             listing.names.append(name)
         elif name not in IDENTITIES:
             listing.leave_out(name, "not a JPEG, PNG, WebP or BMP file")
-    if not listing.names:
-        raise UserError(
-            f"no images in {folder}: it needs JPEG, PNG, WebP or BMP files, in sub-folders or not. "
-            "Name the folder with your images: --params faces_dir=DIR."
-        )
-    return listing
+    if listing.names:
+        return _Found(listing, ImageFolder(folder, listing.stamps))
+    if table := find_parquet(folder):
+        rows = table.list()
+        if rows.listing.names:
+            return _Found(rows.listing, table, rows.people)
+    raise UserError(
+        f"no images in {folder}: it needs JPEG, PNG, WebP or BMP files, in sub-folders or not, or "
+        "Parquet files with images. Name the folder with your images: --params faces_dir=DIR."
+    )
 
 
-def _people(folder: Location, listing: Listing, parameters: SplitParameters) -> dict[str, str]:
+def _people(folder: Location, found: _Found, parameters: SplitParameters) -> dict[str, str]:
     """The key of each image for its split: its name or its person."""
-    names = listing.names
+    names = found.listing.names
     if parameters.by == "name":
         return {name: name for name in names}
     if parameters.by == "folder":
-        found = {name: PurePosixPath(name).parts[0] for name in names if "/" in name}
+        people = {name: PurePosixPath(name).parts[0] for name in names if "/" in name}
         reason = "not in a sub-folder, which ingest.split.by=folder needs"
+    elif found.people and parameters.identities is None:
+        people = dict(found.people)
+        reason = "its row names no person"
     else:
         path = _identity_list(folder, parameters)
         identities = read_identities(path)
-        found = {
+        people = {
             name: identities[key]
             for name in names
             for key in [without_suffix(PurePosixPath(name).name), without_suffix(name)]
@@ -117,11 +141,11 @@ def _people(folder: Location, listing: Listing, parameters: SplitParameters) -> 
         }
         reason = f"not in {path.name}"
     for name in names:
-        if name not in found:
-            listing.leave_out(name, reason)
-    if not found:
+        if name not in people:
+            found.listing.leave_out(name, reason)
+    if not people:
         raise UserError(f"none of the {len(names):,} images in {folder} can be split: {reason}.")
-    return found
+    return people
 
 
 def _identity_list(folder: Location, parameters: SplitParameters) -> Location:

@@ -40,6 +40,28 @@ class _Row(NamedTuple):
     row: int
 
 
+class _Stated(NamedTuple):
+    """What a row's columns state of its image; None if they do not."""
+
+    name: Any = None
+    split: Any = None
+    person: Any = None
+
+
+class ListedRows(NamedTuple):
+    """What Parquet files hold.
+
+    Attributes:
+        listing: the images.
+        splits: of each name, as far as the files state it.
+        people: the person in each image, as far as the files state it.
+    """
+
+    listing: Listing
+    splits: dict[str, Split]
+    people: dict[str, str]
+
+
 @dataclass(frozen=True)
 class ParquetImages:
     """The images of Parquet files: a column of bytes, or of struct<bytes, path>.
@@ -54,8 +76,8 @@ class ParquetImages:
     files: tuple[str, ...]
     stamp_of_files: str
 
-    def list(self) -> tuple[Listing, dict[str, Split]]:
-        """What the files hold, and the split of each name as far as the files state it.
+    def list(self) -> ListedRows:
+        """What the files hold.
 
         Names are those of a column or of the structs; otherwise they are made of file and row. The
         splits are those of a column, or of files whose path has a part such as
@@ -66,7 +88,8 @@ class ParquetImages:
         """
         opened = _opened(self)
         left_out = list(opened.listing.left_out)
-        return Listing(list(opened.listing.names), left_out), dict(opened.splits)
+        listing = Listing(list(opened.listing.names), left_out)
+        return ListedRows(listing, dict(opened.splits), dict(opened.people))
 
     def read(self, name: str) -> bytes:
         opened = _opened(self)
@@ -103,6 +126,7 @@ class _OpenParquet:
     listing: Listing = field(default_factory=Listing)
     rows: dict[str, _Row] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -211,14 +235,14 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
     relative = opened.source.files[number]
     split_of_file = _split_of_path(relative)
     made = PurePosixPath(relative).with_suffix("").as_posix().translate({46: "_", 47: "-"})
-    read = [column for column in (columns.name, columns.split) if column]
+    read = [column for column in columns[1:] if column]
     # As dictionaries: a long text that is repeated in all rows is held once.
     table = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20, read_dictionary=read)
     first = 0
     for group, count in enumerate(groups):
         stated = _stated(table, group, columns, read) if read else iter(())
         for row in range(count):
-            name, split = next(stated, (None, None))
+            name, split, person = next(stated, _Stated())
             if not name:
                 name = f"{made}-{first + row:06d}"
             given = split_of_file if split is None else _SPLIT_WORDS.get(str(split).lower())
@@ -231,6 +255,8 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
             opened.rows[name] = _Row(number, group, row)
             if given:
                 opened.splits[name] = given
+            if person is not None:
+                opened.people[name] = str(person)
         first += count
 
 
@@ -252,16 +278,18 @@ def _unusable(
 
 def _stated(
     table: pq.ParquetFile, group: int, columns: Columns, read: list[str]
-) -> Iterator[tuple[Any, Any]]:
-    """The name and the split that each row of a group states; None if it does not."""
+) -> Iterator[_Stated]:
+    """What each row of a group states."""
     for batch in table.iter_batches(1024, row_groups=[group], columns=read, use_threads=False):
         arrays = [
             None if path is None else batch.column(batch.schema.names.index(path.split(".")[0]))
-            for path in (columns.name, columns.split)
+            for path in columns[1:]
         ]
         for row in range(len(batch)):
-            name, split = (None if array is None else array[row].as_py() for array in arrays)
-            yield (name.get("path") if isinstance(name, dict) else name), split
+            stated = _Stated(*(None if array is None else array[row].as_py() for array in arrays))
+            if isinstance(stated.name, dict):
+                stated = stated._replace(name=stated.name.get("path"))
+            yield stated
 
 
 def _split_of_path(path: str) -> Split | None:

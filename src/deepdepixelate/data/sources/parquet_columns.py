@@ -1,4 +1,4 @@
-"""The columns of a Parquet file that hold images, names and splits."""
+"""The columns of a Parquet file that hold images, names, splits and people."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from deepdepixelate.locations import Location
 _IMAGE_COLUMNS = ("image", "img", "face", "jpg", "jpeg", "png", "bytes", "content")
 _NAME_COLUMNS = ("image_id", "file_name", "filename", "name", "image_name", "image_path", "path")
 _SPLIT_COLUMNS = ("split", "partition", "subset", "set")
+_PERSON_COLUMNS = ("identity", "celeb_id", "person_id", "person", "identity_id")
 """Names of columns, the preferred ones first."""
 
 
@@ -20,6 +21,7 @@ class Columns(NamedTuple):
     image: str
     name: str | None
     split: str | None
+    person: str | None
 
 
 def choose_columns(schema: pa.Schema, path: Location) -> Columns:
@@ -49,7 +51,8 @@ def choose_columns(schema: pa.Schema, path: Location) -> Columns:
         name = f"{image}.path" if _is_text(struct.field("path").type) else None
     whole = {each.name for each in schema if _is_text(each.type) or pa.types.is_integer(each.type)}
     split = next((each for each in _SPLIT_COLUMNS if each in whole), None)
-    return Columns(images[image], name, split)
+    person = next((each for each in _PERSON_COLUMNS if each in whole), None)
+    return Columns(images[image], name, split, person)
 
 
 def _image_leaf(column: pa.Field) -> str | None:
