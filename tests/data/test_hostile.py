@@ -1,6 +1,8 @@
 """Damaged and malicious sources: never a crash, and everything that is rejected is reported."""
 
+import hashlib
 import io
+import json
 import resource
 import stat
 import struct
@@ -9,16 +11,21 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_faces import HEIGHT, WIDTH, encode, jpeg, picture, write_celeba
+from stored_images import store_images
 
+from deepdepixelate.data.degrade import degrade
+from deepdepixelate.data.shards import ImagePairs, Manifest, ShardedImages, read_manifest
 from deepdepixelate.data.sources import FaceSource, RejectedImageError, open_celeba, read_partition
 from deepdepixelate.data.sources.decoding import decode, decode_to_cover
 from deepdepixelate.data.sources.lists import read_identities
+from deepdepixelate.data.writing import Part, write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import LIST_BYTES
 
@@ -380,3 +387,94 @@ def test_mutated_lists_are_read_or_reported(
         assert read(path)
     except UserError as error:
         assert str(error).isprintable(), error  # noqa: PT017
+
+
+# -- what was stored -------------------------------------------------------------------------------
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven HR images in three shards, and their LR images."""
+    place = tmp_path_factory.mktemp("stored")
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 8, 16, 3), dtype=np.uint8)
+    names = [f"{number:06d}.jpg" for number in range(11)]
+    hr = store_images(place / "hr", names, pixels, split="train", details={"rejected": []})
+    write_dataset(place / "lr", degrade(hr, 4), split="train")
+    return place
+
+
+def open_pairs(place: Path) -> ImagePairs:
+    pairs = ImagePairs(ShardedImages(place / "hr"), ShardedImages(place / "lr"))
+    pairs.verify()
+    return pairs
+
+
+@pytest.mark.slow
+@mutations(1000)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["hr", "lr"])
+def test_a_mutated_manifest_is_equal_or_refused(
+    stored: Path, kind: str, data: st.DataObject
+) -> None:
+    path = stored / kind / "manifest.json"
+    original = path.read_bytes()
+    path.write_bytes(data.draw(mutated([original])))
+    try:
+        open_pairs(stored)
+        assert read_manifest(stored / kind) == Manifest.model_validate_json(original)
+    except UserError as error:
+        assert str(error).isprintable(), error  # noqa: PT017
+    finally:
+        path.write_bytes(original)
+
+
+@pytest.mark.slow
+@mutations(500)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["hr", "lr"])
+def test_a_forged_manifest_is_used_whole_or_refused(
+    stored: Path, kind: str, data: st.DataObject
+) -> None:
+    """Fields are replaced, and the seal is made again."""
+    path = stored / kind / "manifest.json"
+    original = path.read_bytes()
+    fields = json.loads(original)
+    del fields["seal"]
+    place = fields
+    name = data.draw(st.sampled_from(sorted(fields)))
+    while isinstance(place[name], dict | list) and place[name] and data.draw(st.booleans()):
+        place = place[name]
+        numbers = range(len(place))
+        name = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else numbers))
+    place[name] = data.draw(JSON_VALUES)
+    seal = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**fields, "seal": seal}))
+    try:
+        pairs = open_pairs(stored)
+        assert [name for hr, _ in pairs.batches(4) for name in hr.names] == list(pairs.hr.names)
+        assert len(pairs.hr.names) == len(pairs)
+    except UserError as error:
+        assert str(error).isprintable(), error  # noqa: PT017
+    finally:
+        path.write_bytes(original)
+
+
+@pytest.mark.slow
+@mutations(300)
+@given(data=st.data())
+def test_a_shard_with_a_mutated_description_is_made_again(
+    stored: Path, data: st.DataObject
+) -> None:
+    path = stored / "lr" / f"shard-0000{data.draw(st.integers(0, 2))}.json"
+    manifest = (stored / "lr" / "manifest.json").read_bytes()
+    original = path.read_bytes()
+    path.write_bytes(data.draw(mutated([original])))
+    write_dataset(stored / "lr", degrade(ShardedImages(stored / "hr"), 4), split="train")
+    assert (stored / "lr" / "manifest.json").read_bytes() == manifest
+    assert Part.model_validate_json(path.read_bytes()) == Part.model_validate_json(original)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepdepixelate.data import storage
 from deepdepixelate.data.sources.places import reporting_failures
@@ -45,40 +45,60 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str
-    count: int
+    file: Annotated[str, Field(pattern=r"^shard-[0-9]{5,}\.npy$")]
+    count: Annotated[int, Field(ge=0)]
     sha256: str
 
 
-class Manifest(BaseModel):
-    """The content of ``manifest.json``.
+class Sealed(BaseModel):
+    """A JSON file that shows when it was edited.
 
     Attributes:
-        shape: of one image: (H, W, C).
-        seal: SHA-256 of the other fields, as JSON with sorted keys: an edited manifest shows.
+        seal: SHA-256 of the other fields, as JSON with sorted keys.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    count: int
-    shape: tuple[int, int, int]
-    dtype: str = "uint8"
-    split: str
-    shards: tuple[Shard, ...]
-    names: tuple[str, ...]
-    details: dict[str, Any]
     seal: str
 
     @classmethod
     def sealed(cls, **fields: Any) -> Self:
-        """Make a manifest from all fields but the seal."""
+        """Make it from all fields but the seal."""
         unsealed = cls(**fields, seal="")
-        return unsealed.model_copy(update={"seal": unsealed.find_seal()})
+        return unsealed.model_copy(update={"seal": unsealed._find_seal()})
 
-    def find_seal(self) -> str:
-        """The seal that fits the other fields."""
+    def is_intact(self) -> bool:
+        """Whether the seal fits the other fields."""
+        return self.seal == self._find_seal()
+
+    def _find_seal(self) -> str:
         fields = self.model_dump(mode="json", exclude={"seal"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+Side = Annotated[int, Field(ge=1)]
+
+
+class Manifest(Sealed):
+    """The content of ``manifest.json``.
+
+    Attributes:
+        shape: of one image: (H, W, C).
+    """
+
+    count: int
+    shape: tuple[Side, Side, Side]
+    dtype: Literal["uint8"] = "uint8"
+    split: str
+    shards: tuple[Shard, ...]
+    names: tuple[str, ...]
+    details: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if not self.count == len(self.names) == sum(shard.count for shard in self.shards):
+            raise ValueError("it counts other images than it names")
+        return self
 
     @cached_property
     def digest(self) -> str:
@@ -181,7 +201,7 @@ class ImagePairs:
             )
         self.hr = hr
         self.lr = lr
-        self.scale: int = lr.manifest.details["scale"]
+        self.scale: int = hr.manifest.shape[0] // lr.manifest.shape[0]
 
     def __len__(self) -> int:
         return len(self.hr)
@@ -218,7 +238,7 @@ def read_manifest(directory: Location) -> Manifest:
             f"{path} is damaged ({error.error_count()} errors, the first: "
             f"{error.errors()[0]['msg']}). {_REPAIR}"
         ) from error
-    if manifest.seal != manifest.find_seal():
+    if not manifest.is_intact():
         raise UserError(f"{path} is damaged: it was changed after it was written. {_REPAIR}")
     return manifest
 

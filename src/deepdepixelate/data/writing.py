@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from deepdepixelate.data import storage
@@ -25,6 +25,7 @@ from deepdepixelate.data.shards import (
     MANIFEST,
     TABLE,
     Manifest,
+    Sealed,
     Shard,
     matches,
     npy_header,
@@ -88,10 +89,8 @@ class Maker(Protocol):
         """Make the images in batches, on so many threads; the result does not depend on them."""
 
 
-class Part(BaseModel):
+class Part(Sealed):
     """The part of the manifest that describes one shard; ``shard.count`` may be 0: no file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     shard: Shard
@@ -205,7 +204,7 @@ class _Finish:
         path = self.directory / task.file
         with suppress(OSError, ValidationError):
             part = Part.model_validate_json(storage.read(path.with_suffix(".json")))
-            if part.key == task.key and (
+            if (part.key == task.key and part.is_intact()) and (
                 not part.shard.count or matches(path, part.shard, self.shape)
             ):
                 return part
@@ -242,7 +241,7 @@ class _Finish:
             else:
                 storage.remove(path)
         shard = Shard(file=task.file, count=len(names), sha256=sha256.hexdigest())
-        part = Part(key=task.key, shard=shard, names=tuple(names), details=details)
+        part = Part.sealed(key=task.key, shard=shard, names=tuple(names), details=details)
         with storage.temporary_file(description := path.with_suffix(".json")) as temporary:
             temporary.write_text(part.model_dump_json(), encoding="utf-8")
             storage.put(temporary, description)
