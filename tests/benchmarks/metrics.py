@@ -1,6 +1,7 @@
 """How many test faces a second the metrics of the evaluation take, enlarging left out.
 
     python tests/benchmarks/metrics.py --images 600
+    python tests/benchmarks/metrics.py --images 19962 --st-lpips off
 
 Prints one JSON object. Each face is scored as in ``kedro run --pipeline evaluate``: PSNR, SSIM,
 ST-LPIPS and the power spectrum of three enlargements (which are made beforehand) and of the
@@ -9,10 +10,14 @@ original. They show nobody: with ``--identity on`` the search for faces is measu
 
 import argparse
 import json
-from collections.abc import Iterator
+import math
+import resource
+import sys
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepdepixelate import downscale, upscale
 from deepdepixelate.data.shards import ImageBatch
@@ -49,14 +54,28 @@ class Faces:
             yield ImageBatch(names, self._hr.copy()), ImageBatch(names, self._lr)
 
 
+class NoSTLPIPS(STLPIPS):
+    """Leaves ST-LPIPS out."""
+
+    def __init__(self) -> None:
+        """Load no network."""
+
+    def distances(
+        self, images: Iterable[NDArray[np.uint8]], original: NDArray[np.uint8]
+    ) -> list[float]:
+        return [math.nan for _ in images]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--st-lpips", choices=("on", "off"), default="on")
     parser.add_argument("--identity", choices=("on", "off"), default="off")
     arguments = parser.parse_args()
     faces = Faces(arguments.images)
     models = dict.fromkeys(("bicubic", "srresnet", "srgan"), lambda *_: faces.enlarged.copy())
-    st_lpips, identity = STLPIPS(), find_identity(arguments.identity)
+    st_lpips = STLPIPS() if arguments.st_lpips == "on" else NoSTLPIPS()
+    identity = find_identity(arguments.identity)
     start = perf_counter()
     score(
         {"test": faces},
@@ -67,12 +86,14 @@ def main() -> None:
         identity=identity,
     )
     seconds = perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
     measured = {
         "faces": len(faces),
         "models": len(models),
         "processors": available_processors(),
         "seconds": round(seconds, 2),
         "faces_per_second": round(len(faces) / seconds, 1),
+        "peak_resident_mib": round(peak / (1024**2 if sys.platform == "darwin" else 1024)),
     }
     print(json.dumps(measured))
 

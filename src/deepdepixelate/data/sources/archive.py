@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import basename
 from typing import IO, Any
 
 from deepdepixelate.data.sources.listing import Listing
@@ -163,7 +164,7 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
         path_inside = entry.filename.replace("\\", "/")
         if is_hidden(path_inside) or path_inside.endswith("/"):
             continue
-        name = PurePosixPath(path_inside).name
+        name = basename(path_inside)
         known = opened.lists if name in PARTITIONS else opened.entries
         if reason := _unusable(entry, path_inside, known.get(name)):
             opened.listing.leave_out(path_inside, reason)
@@ -177,7 +178,7 @@ def _open_zip(path: Location, stamp: str) -> _OpenZip:
 def _unusable(entry: zipfile.ZipInfo, path: str, same: zipfile.ZipInfo | None) -> str | None:
     if reason := unsafe(path):
         return reason
-    if not is_image_name(path) and PurePosixPath(path).name not in PARTITIONS:
+    if not is_image_name(path) and basename(path) not in PARTITIONS:
         return "not a JPEG, PNG, WebP or BMP file"
     if same:
         return f"has the same name as {same.filename}, which is used"

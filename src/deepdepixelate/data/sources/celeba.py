@@ -4,7 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import basename
 from typing import NamedTuple
 
 from deepdepixelate.data.sources.archive import ZippedImages
@@ -165,7 +166,7 @@ def _find_partition(
 
 def _key(name: str) -> str:
     """What images and lists have in common: the name without folder and suffix."""
-    return without_suffix(PurePosixPath(name).name)
+    return without_suffix(basename(name))
 
 
 def _find_folder(directory: Location) -> Location:

@@ -1,7 +1,7 @@
 """Names of files from folders, archives, tables and servers, which may be hostile."""
 
 import unicodedata
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -11,12 +11,12 @@ _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 def is_image_name(path: str) -> bool:
     """Whether a path has the suffix of an image."""
-    return PurePosixPath(path).suffix.lower() in _IMAGE_SUFFIXES
+    return splitext(path)[1].lower() in _IMAGE_SUFFIXES
 
 
 def is_hidden(path: str) -> bool:
     """Whether a file is hidden, or one that macOS or Windows adds to folders and archives."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     return any(part.startswith(".") and part not in ("..", ".") for part in parts) or (
         bool({"__MACOSX", "Thumbs.db", "desktop.ini"}.intersection(parts))
     )
@@ -29,9 +29,9 @@ def without_suffix(path: str) -> str:
 
 def unsafe(path: str) -> str | None:
     """Why a path of a file inside a folder, archive or table is refused; None if it is not."""
-    if path.startswith("/") or ".." in PurePosixPath(path).parts or path[1:2] == ":":
+    if path.startswith("/") or ".." in path.split("/") or path[1:2] == ":":
         return "its path leaves the folder"
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in path):
+    if not path.isprintable() and any(unicodedata.category(each) in _UNPRINTABLE for each in path):
         return "its name has control characters or is not UTF-8"
     return None
 

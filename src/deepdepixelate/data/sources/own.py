@@ -5,6 +5,7 @@ import logging
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from posixpath import basename
 from typing import NamedTuple
 
 from deepdepixelate.data.sources.folder import ImageFolder
@@ -136,7 +137,7 @@ def _people(folder: Location, found: _Found, parameters: SplitParameters) -> dic
         people = {
             name: identities[key]
             for name in names
-            for key in [without_suffix(PurePosixPath(name).name), without_suffix(name)]
+            for key in [without_suffix(basename(name)), without_suffix(name)]
             if key in identities
         }
         reason = f"not in {path.name}"
