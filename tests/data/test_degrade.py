@@ -29,6 +29,7 @@ from deepdepixelate.data.realistic import (
 from deepdepixelate.data.resize import KERNEL
 from deepdepixelate.data.shards import ImagePairs, Manifest, ShardedImages
 from deepdepixelate.data.writing import write_dataset
+from deepdepixelate.errors import UserError
 from deepdepixelate.parallel import LocalEngine
 from deepdepixelate.parameters import check_parameters
 from deepdepixelate.parameters.degrading import RealisticParameters
@@ -75,6 +76,21 @@ def test_degraded_images_are_aligned_one_to_one(tmp_path: Path, scale: int) -> N
     for index in range(148):
         original: NDArray[np.uint8] = np.array(hr[index])
         np.testing.assert_array_equal(pairs.lr[index], downscale(original[None], scale)[0])
+
+
+def test_no_lr_is_made_of_damaged_hr(tmp_path: Path) -> None:
+    """It would be kept when HR is repaired, as the repaired shard has the hash of the manifest."""
+    hr = write_hr(tmp_path / "hr", list(range(60)))
+    shard = tmp_path / "hr/shard-00000.npy"
+    intact = shard.read_bytes()
+    shard.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"hr/shard-00000.npy is damaged\. Run kedro run"):
+        write_lr(tmp_path / "lr", hr, None)
+    assert not (tmp_path / "lr/shard-00000.npy").exists()
+    shard.write_bytes(intact)
+    write_lr(tmp_path / "lr", hr, None)
+    lr = ShardedImages(tmp_path / "lr")
+    np.testing.assert_array_equal(lr[49], downscale(hr[49][None], 4)[0])
 
 
 def test_a_scale_that_does_not_divide_the_images_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def degrade(
         ],
         make=_Shrinker(
             tuple(storage.absolute(hr.directory) / shard.file for shard in hr.manifest.shards),
+            tuple(shard.sha256 for shard in hr.manifest.shards),
             hr.manifest.shape,
             scale,
             realistic,
@@ -59,16 +60,18 @@ def degrade(
 
 @dataclass(frozen=True)
 class _Shrinker:
-    """Makes the LR images of an HR shard.
+    """Makes the LR images of an HR shard; UserError if that is damaged.
 
     Attributes:
         hr: the HR shards.
+        hashes: SHA-256 of each.
         shape: of an HR image, (H, W, C).
         scale: how many times smaller LR is.
         realistic: parameters of realistic LR; None for bicubic LR.
     """
 
     hr: tuple[Location, ...]
+    hashes: tuple[str, ...]
     shape: tuple[int, int, int]
     scale: int
     realistic: RealisticParameters | None
@@ -76,7 +79,8 @@ class _Shrinker:
     def __call__(self, task: ShardTask, threads: int) -> Iterator[MadeImages]:
         before = torch.get_num_threads()
         try:
-            batches = read_shard(self.hr[task.index], task.names, self.shape, _IMAGES_PER_BATCH)
+            hr, sha256 = self.hr[task.index], self.hashes[task.index]
+            batches = read_shard(hr, task.names, self.shape, _IMAGES_PER_BATCH, sha256=sha256)
             yield from map_in_order(self._shrink, batches, threads)
         finally:
             torch.set_num_threads(before)

@@ -8,6 +8,7 @@ decodes nothing.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -244,12 +245,23 @@ def read_manifest(directory: Location) -> Manifest:
 
 
 def read_shard(
-    path: Location, names: Sequence[str], shape: tuple[int, int, int], size: int, skip: int = 0
+    path: Location,
+    names: Sequence[str],
+    shape: tuple[int, int, int],
+    size: int,
+    skip: int = 0,
+    sha256: str | None = None,
 ) -> Iterator[ImageBatch]:
-    """Read so many images of a shard, after the first ``skip``, at most ``size`` at a time."""
+    """Read so many images of a shard, after the first ``skip``, at most ``size`` at a time.
+
+    Raises:
+        UserError: the shard is cut short; or, after the last batch, it was read whole and does not
+            have this SHA-256.
+    """
     of_image = int(np.prod(shape))
     with reporting_failures(path), path.open("rb") as file:
-        file.seek(len(npy_header((len(names), *shape))) + skip * of_image)
+        digest = hashlib.sha256(file.read(len(npy_header((len(names), *shape)))))
+        file.seek(skip * of_image, os.SEEK_CUR)
         for start in range(0, len(names), size):
             chosen = list(names[start : start + size])
             wanted = len(chosen) * of_image
@@ -259,7 +271,11 @@ def read_shard(
                 values = np.frombuffer(bytearray(file.read(wanted)), np.uint8)  # writable
             if len(values) < wanted:
                 raise UserError(f"{path} is cut short. {_REPAIR}")
+            if sha256 is not None:
+                digest.update(values.data)
             yield ImageBatch(chosen, values.reshape(len(chosen), *shape))
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise UserError(f"{path} is damaged. {_REPAIR}")
 
 
 def has_size(path: Location, shard: Shard, shape: tuple[int, int, int]) -> bool:
