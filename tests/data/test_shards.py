@@ -73,8 +73,9 @@ def test_a_shard_cut_short_is_reported(tmp_path: Path, lost: int) -> None:
 def test_a_missing_shard_is_reported(tmp_path: Path) -> None:
     write(tmp_path, make_pixels(8))
     (tmp_path / "shard-00001.npy").unlink()
-    with pytest.raises(UserError, match=r"shard-00001\.npy is missing"):
+    with pytest.raises(UserError, match=r"shard-00001\.npy is missing") as caught:
         ShardedImages(tmp_path)
+    assert "(with the same --env and --params)" in str(caught.value)
 
 
 def test_a_damaged_manifest_is_reported(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_pairs_stay_together(tmp_path: Path, size: int, per_shard: int) -> None:
 def test_lr_made_from_other_hr_is_refused(tmp_path: Path) -> None:
     lr = make_pairs(tmp_path, 5).lr
     others = write(tmp_path / "hr", make_pixels(5, seed=9))
-    with pytest.raises(UserError, match="kedro run --pipeline degrade"):
+    with pytest.raises(UserError, match=r"--pipeline degrade \(with the same --env and --params"):
         ImagePairs(others, lr)
 
 

@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 TABLE = "degradations.csv"
 """The degradation of each image, one row per image; only for realistic LR."""
 
-_REPAIR = "Run kedro run --pipelines ingest,degrade again (with the same --env)."
+_REPAIR = "Run kedro run --pipelines ingest,degrade again (with the same --env and --params)."
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class ImagePairs:
         if source != hr.manifest.digest or lr.names != hr.names:
             raise UserError(
                 f"{lr.directory} was not made from the images that are now in {hr.directory}. Run "
-                "kedro run --pipeline degrade (with the same --env)."
+                "kedro run --pipeline degrade (with the same --env and --params)."
             )
         self.hr = hr
         self.lr = lr
