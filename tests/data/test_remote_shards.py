@@ -107,6 +107,21 @@ def test_damage_at_a_url_is_found_and_repaired(url: str, copies: Path, damage: s
     assert contents(url) == before
 
 
+@pytest.mark.parametrize("damage", ["byte", "cut"])
+def test_a_damaged_copy_is_made_again(url: str, copies: Path, damage: str) -> None:
+    pixels = make_pixels(3)
+    store_images(location(f"{url}/hr/train"), NAMES[:3], pixels, split="train")
+    for index in range(3):
+        np.testing.assert_array_equal(
+            ShardedImages(location(f"{url}/hr/train"))[index], pixels[index]
+        )
+    (copy,) = copies.iterdir()
+    intact = copy.read_bytes()
+    copy.write_bytes(intact[:-1] + (bytes([intact[-1] ^ 1]) if damage == "byte" else b""))
+    np.testing.assert_array_equal(ShardedImages(location(f"{url}/hr/train"))[2], pixels[2])
+    assert copy.read_bytes() == intact
+
+
 @pytest.mark.parametrize(
     ("place", "expected"),
     [

@@ -112,6 +112,8 @@ def put(temporary: Path, path: Location) -> None:
 def local_copy(path: Location, sha256: str) -> Path:
     """The file itself if it is local, or a copy in the folder for copies, made once.
 
+    A copy that has another SHA-256 by now is made again.
+
     The folder is ``deepdepixelate`` in the user's cache folder, or that of the environment variable
     DEEPDEPIXELATE_CACHE.
 
@@ -123,7 +125,7 @@ def local_copy(path: Location, sha256: str) -> Path:
         return path
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "deepdepixelate"
     place = user_path(os.environ.get(_CACHE) or default) / f"{sha256}.npy"
-    if place.is_file():
+    if place.is_file() and sha256_of(place) == sha256:
         return place
     digest = hashlib.sha256()
     try:
