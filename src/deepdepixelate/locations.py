@@ -1,6 +1,7 @@
 """Paths and URLs as users write them."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from upath import UPath
 
@@ -12,11 +13,22 @@ Location = Path | UPath
 
 
 def location(written: object) -> Location:
-    """A path as ``user_path``, or a URL as it is; UserError if its protocol is unknown."""
+    """A path as ``user_path``, or a URL as it is.
+
+    Raises:
+        UserError: its protocol is unknown, or it holds a password, which reports, manifests and
+            MLflow would show.
+    """
     text = str(written)
     if "://" not in text:
         return user_path(text)
     try:
+        if (parts := urlsplit(text)).password is not None:
+            raise UserError(
+                f"{parts.scheme}://…@{parts.hostname}{parts.path} holds a password, and addresses "
+                "are recorded. Leave it out, and set the environment variable FSSPEC_HTTP to "
+                '{"headers": {"Authorization": "Basic …"}}, or that of your storage.'
+            )
         url = UPath(text)
     except ValueError as error:
         raise UserError(f"{text} is not a URL that can be read: {error}.") from error

@@ -210,6 +210,14 @@ def test_a_server_without_ranges_is_reported(
         open_celeba(location(url))
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "ftp"])
+def test_a_url_with_a_password_is_refused_and_the_password_is_not_shown(scheme: str) -> None:
+    with pytest.raises(UserError, match=r"holds a password.*FSSPEC_HTTP") as caught:
+        location(f"{scheme}://anna:s3cret@host/celeba")
+    assert "s3cret" not in str(caught.value)
+    assert str(location("http://anna@host/celeba")) == "http://anna@host/celeba"
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -57,3 +57,10 @@ def test_scores_the_generators_in_the_box(tmp_path_factory: pytest.TempPathFacto
     other = again["sets"]["test"]["models"]
     assert other["bicubic"] == figures["bicubic"]
     assert 0 < abs(other["srresnet"]["psnr_y"] - figures["srresnet"]["psnr_y"]) < 0.3
+
+    shard = project.path / "data/05_model_input/sample/lr/test/shard-00000.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    damaged = project.kedro("run", "--pipeline", "evaluate_packaged", "--params", shown)
+    damaged.assert_readable_error("lr/test/shard-00000.npy is damaged")

@@ -33,6 +33,9 @@ def score_images(
     Returns:
         One row of scores per image and model; mean power spectra; and a summary of the scoring:
         protocol, provenance, skipped images, and whether identity was measured.
+
+    Raises:
+        UserError: a shard is damaged, or no image can be scored.
     """
     from deepdepixelate.evaluation import scoring
     from deepdepixelate.evaluation.benchmarks import Benchmark
@@ -43,6 +46,7 @@ def score_images(
 
     start = perf_counter()
     pairs = ImagePairs(hr_test, lr_test)
+    pairs.verify()
     degraded = {
         name: DegradedImages(hr_test, settings, scale=pairs.scale, limit=parameters.degraded_images)
         for name, settings in parameters.degraded_sets.items()
