@@ -34,12 +34,21 @@ LONGEST = (
 """Files that several workers of pytest begin with, so that none of them is left over in the end."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run tests that take minutes")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip GPU tests without a GPU; let workers take the long files first, then the slow ones."""
+    """Skip what cannot or should not run; let workers take the long files first, then the slow."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+    for item in items:
+        if item.path.parent.name == "cluster":
+            item.add_marker("cluster")
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; tests/cluster/run runs it"))
     if not hasattr(config, "workerinput"):
         return
     slow = {item.path for item in items if item.get_closest_marker("slow")}

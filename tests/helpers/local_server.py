@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -21,19 +21,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """An MLflow server on a database, stopped afterwards with its children."""
+def mlflow_server(
+    folder: Path, database: str, port: int, *, artifacts: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+    """An MLflow server on a database, stopped afterwards with its children.
+
+    Its artifacts are in a folder, or at a URL.
+    """
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1", "--backend-store-uri", database,
-        "--artifacts-destination", str(folder / "artifacts"),
+        "--artifacts-destination", artifacts or str(folder / "artifacts"),
     ]  # fmt: skip
     log = folder / "log"
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=folder, stdout=output, stderr=output,
-            env={**os.environ, **quiet}, start_new_session=True,
+            env={**os.environ, **quiet, **(environment or {})}, start_new_session=True,
         )  # fmt: skip
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}/health", process, log, seconds=90)

@@ -21,20 +21,10 @@ from finished_project import prepared_project
 from kedro_project import Outcome, Project, copy_of
 from mlflow.entities import Run
 from processes import Process
-from safetensors.numpy import load_file
+from small_trainings import SMALL_TRAINING, assert_same_weights
 from torch.distributed.launcher.api import LaunchConfig
 
 pytestmark = pytest.mark.slow
-
-SMALL = (
-    "pretrain.updates=60,pretrain.checkpoint_every=10,pretrain.validate_every=30,"
-    "pretrain.batch_size=4,pretrain.crop_size=32,pretrain.generator.blocks=1,"
-    "pretrain.generator.channels=8,train_gan.updates=10,train_gan.crop_size=32,"
-    "train_gan.batch_size=4,train_gan.discriminator.channels=4,train_gan.discriminator.dense=8,"
-    "training.log_every=5,training.batch_norm_updates=4,training.precision=fp32"
-)
-TOLERANCE = 1e-4
-"""Of a weight after a training on two processes, against one: sums in another order."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +50,7 @@ def train(
     extra: str = "training.seed=0",
     before: Callable[[], object] | None = None,
 ) -> Outcome:
-    parameters = f"{SMALL},{extra}"
+    parameters = f"{SMALL_TRAINING},{extra}"
     return project.kedro("run", "--pipelines", pipelines, "--params", parameters, before=before)
 
 
@@ -94,17 +84,6 @@ def wait_for(condition: Callable[[], object], process: Process, log: Path) -> No
         time.sleep(0.05)
 
 
-def weights(project: Project, name: str) -> dict[str, np.ndarray]:
-    return dict(load_file(project.path / f"data/06_models/sample/{name}.safetensors"))
-
-
-def assert_same_weights(first: Project, second: Project, name: str) -> None:
-    for (key, left), right in zip(
-        weights(first, name).items(), weights(second, name).values(), strict=True
-    ):
-        np.testing.assert_allclose(left, right, rtol=0, atol=TOLERANCE, err_msg=key)
-
-
 def all_runs(project: Project) -> list[Run]:
     client = mlflow.MlflowClient(f"sqlite:///{project.path}/mlflow.db")
     experiment = client.get_experiment_by_name("deepdepixelate")
@@ -125,7 +104,7 @@ def test_two_processes_make_the_weights_of_one_though_one_of_them_dies(
     data: Project, alone: Project
 ) -> None:
     project = another(data, "two")
-    parameters = f"{SMALL},training.devices=2"
+    parameters = f"{SMALL_TRAINING},training.devices=2"
     command = ("kedro", "run", "--pipelines", "pretrain,train_gan", "--params", parameters)
     with started(project.path, *command) as (process, log):
         checkpoints = project.path / "data/06_models/sample/checkpoints/pretrain"
@@ -157,7 +136,7 @@ def workers(process: Process) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
-ENDLESS = SMALL.replace("updates=60", "updates=99999").replace("every=", "every=9999")
+ENDLESS = SMALL_TRAINING.replace("updates=60", "updates=99999").replace("every=", "every=9999")
 """No point of the curves, and no checkpoint, for a long time."""
 
 
@@ -211,7 +190,7 @@ def test_a_second_host_joins_at_the_rendezvous(data: Project, alone: Project) ->
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         rendezvous = f"127.0.0.1:{probe.getsockname()[1]}"
-    parameters = f"{SMALL},training.hosts=2,training.rendezvous={rendezvous}"
+    parameters = f"{SMALL_TRAINING},training.hosts=2,training.rendezvous={rendezvous}"
     first = ("kedro", "run", "--pipeline", "pretrain", "--params", parameters)
     second = ("deepdepixelate", "worker", "--rendezvous", rendezvous)
     elsewhere = data.path.with_name("elsewhere")

@@ -41,6 +41,9 @@ from deepdepixelate.training.trainer import UNTRACKED, Log, TrackedRun
 
 Result = TypeVar("Result")
 
+_PATIENCE = 900
+"""Seconds that a host waits for another one: to start, or to be reached again."""
+
 
 @dataclass(frozen=True)
 class Job(Generic[Result]):
@@ -141,6 +144,7 @@ def _launch(
         run_id="deepdepixelate",
         rdzv_backend="c10d",
         rdzv_endpoint=rendezvous or "localhost:0",
+        rdzv_configs={"join_timeout": _PATIENCE, "read_timeout": _PATIENCE},
         max_restarts=max_restarts,
         monitor_interval=1,
         start_method="spawn",
@@ -169,8 +173,10 @@ def _launch(
         ) from error
     except RendezvousError as error:
         raise UserError(
-            f"the {hosts} hosts could not connect at {rendezvous} ({first_line(error)}). All must "
-            "reach it and start within 15 minutes, and training.hosts must be their number."
+            f"the {hosts} hosts could not connect at {rendezvous}, or lost the connection "
+            f"({first_line(error)}). All must reach it and start within {_PATIENCE // 60} minutes, "
+            "and training.hosts must be their number. The same commands continue from the last "
+            "checkpoint."
         ) from error
 
 
@@ -209,6 +215,7 @@ def _work(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     dist.init_process_group("nccl" if on_gpu else "gloo")
     failure: UserError | None = None
+    joined = job is None
     try:
         jobs: list[Job[Any] | None] = [None] * dist.get_world_size()
         dist.all_gather_object(jobs, job)
@@ -220,7 +227,7 @@ def _work(
             sync_batch_norm=job.sync_batch_norm,
             restarts=int(os.environ["TORCHELASTIC_RESTART_COUNT"]),
             device=f"cuda:{local_rank}" if on_gpu else "cpu",
-            stop_signals=partial(_worker_stop_signals, shared),
+            stop_signals=partial(_worker_stop_signals, shared, joined),
         )
         log: Log = _discard
         tracked_run = UNTRACKED
@@ -247,8 +254,12 @@ def _work(
 
 
 @contextmanager
-def _worker_stop_signals(shared: _SharedState) -> Iterator[ReceivedSignal]:
-    """Stop signals of a worker: those that it receives, and those of the launching process."""
+def _worker_stop_signals(shared: _SharedState, joined: bool) -> Iterator[ReceivedSignal]:
+    """Stop signals of a worker: those that it receives, and those of the launching process.
+
+    If ``kedro run`` is killed, its workers stop with a checkpoint. If ``deepdepixelate worker`` is,
+    they end at once, as if their host had failed: the training waits for another one.
+    """
     received: list[int] = []
     # Never restored: after a second signal the worker must still reach its checkpoint.
     for number in {*unignored_signals(), Signals.SIGINT}:
@@ -257,6 +268,8 @@ def _worker_stop_signals(shared: _SharedState) -> Iterator[ReceivedSignal]:
 
     def stop_signal() -> Signals | None:
         if _is_orphan():
+            if joined:
+                os._exit(1)
             return Signals.SIGTERM
         number = shared.stop.value or next(iter(received), None)
         return Signals(number) if number else None

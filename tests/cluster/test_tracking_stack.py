@@ -1,18 +1,22 @@
-"""The record on an MLflow server whose database is PostgreSQL, all of it started here."""
+"""The record on an MLflow server with PostgreSQL and an S3 store, all of it started here."""
 
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import fsspec
 import mlflow
 import numpy as np
 import pytest
 import sqlalchemy
-from kedro_project import Project, make_project
+from kedro_project import Project, copy_of, make_project
 from local_server import free_port, mlflow_server
+from processes import Process
 
 from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.weights import load_weights
@@ -74,30 +78,72 @@ def database() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on that database."""
-    port = free_port()
-    with mlflow_server(tmp_path_factory.mktemp("server"), database, port):
-        yield f"http://127.0.0.1:{port}"
+class Stack:
+    """An MLflow server that can be stopped and started again.
+
+    Attributes:
+        address: of the server.
+        database: URI of its database.
+        store: the file system of its artifacts.
+    """
+
+    def __init__(self, folder: Path, database: str, s3_server: str) -> None:
+        self._folder, self._port = folder, free_port()
+        self._keys = {
+            "AWS_ENDPOINT_URL": s3_server,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        self._up = ExitStack()
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.database = database
+        self.store = fsspec.filesystem(
+            "s3", key="key", secret="secret", endpoint_url=s3_server,  # noqa: S106
+            use_listings_cache=False,
+        )  # fmt: skip
+        self.store.mkdir("runs")
+
+    def start(self) -> None:
+        server = mlflow_server(
+            self._folder,
+            self.database,
+            self._port,
+            artifacts="s3://runs/here",
+            environment=self._keys,
+        )
+        self._up.enter_context(server)
+
+    def stop(self) -> None:
+        self._up.close()
 
 
 @pytest.fixture(scope="module")
-def project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose whole chain was run against the server."""
+def stack(
+    database: str, s3_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("server"), database, s3_server)
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture(scope="module")
+def project(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project whose whole chain was run against the server; only that knows S3."""
     project = make_project(tmp_path_factory.mktemp("postgres") / "project")
-    outcome = project.kedro("run", "--params", TINY, MLFLOW_TRACKING_URI=server)
+    outcome = project.kedro("run", "--params", TINY, MLFLOW_TRACKING_URI=stack.address)
     outcome.assert_success()
     for chatter in ("INFO mlflow", "View run", "egistered model", "Created version"):
         assert chatter not in outcome.output
     assert "mlflow.db" not in {path.name for path in project.path.iterdir()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", server)
+        patch.setenv("MLFLOW_TRACKING_URI", stack.address)
         yield project
 
 
-def test_the_record_is_complete(project: Project, server: str, database: str) -> None:
-    client = mlflow.MlflowClient(server)
+def test_the_record_is_complete(project: Project, stack: Stack) -> None:
+    client = mlflow.MlflowClient(stack.address)
     experiment = client.get_experiment_by_name("deepdepixelate")
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id])
@@ -114,17 +160,68 @@ def test_the_record_is_complete(project: Project, server: str, database: str) ->
     assert datasets == {"sample/train", "sample/val", "sample/test"}
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
     assert "evaluation/evaluation.json" in artifacts
+    stored = {path.partition("/artifacts/")[2] for path in stack.store.find("runs/here")}
+    assert artifacts <= stored
 
-    with sqlalchemy.create_engine(database).connect() as connection:
+    with sqlalchemy.create_engine(stack.database).connect() as connection:
         rows = connection.execute(sqlalchemy.text("SELECT run_uuid, status FROM runs")).all()
         assert [tuple(row) for row in rows] == [(run.info.run_id, "FINISHED")]
         names = connection.execute(sqlalchemy.text("SELECT name FROM registered_models")).scalars()
         assert sorted(names) == ["deepdepixelate-srgan-sample", "deepdepixelate-srresnet-sample"]
 
 
-def test_a_model_comes_back_from_the_server(project: Project, server: str) -> None:
+def test_a_model_comes_back_from_the_server(project: Project) -> None:
     model = mlflow.pyfunc.load_model("models:/deepdepixelate-srgan-sample/1")
     weights = load_weights(project.path / "data/06_models/sample/srgan.safetensors")
     image = np.random.default_rng(0).integers(0, 256, (10, 12, 3), np.uint8)
     expected = Enlarger(weights, device="cpu", precision="fp32")(image)
     np.testing.assert_array_equal(model.predict(image), expected)
+
+
+@pytest.mark.long
+def test_four_runs_at_a_time_are_recorded_though_the_server_restarts(
+    project: Project, stack: Stack
+) -> None:
+    """Four commands, each with its own folder; the server is gone for a while in the middle."""
+    client = mlflow.MlflowClient(stack.address)
+    experiment = client.get_experiment_by_name("deepdepixelate")
+    assert experiment is not None
+    before = {run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+    copies = [copy_of(project, project.path.with_name(f"project-{number}")) for number in range(4)]
+    with ExitStack() as running:
+        started = []
+        for number, copy in enumerate(copies):
+            log = copy.path / "output.log"
+            parameters = f"{TINY},training.seed={number + 1},pretrain.updates=60"
+            process = Process(
+                "kedro", "run", "--pipelines", "pretrain,evaluate", "--params", parameters,
+                folder=copy.path, stdout=log, stderr=log,
+                environment={"MLFLOW_TRACKING_URI": stack.address},
+            )  # fmt: skip
+            running.callback(process.kill)
+            started.append((process, log))
+        for _, log in started:
+            wait_for("/60 [", log)
+        stack.stop()
+        time.sleep(3)
+        stack.start()
+        for process, log in started:
+            assert process.wait(300) == 0, log.read_text()
+    found = client.search_runs([experiment.experiment_id])
+    new = [run for run in found if run.info.run_id not in before]
+    assert len(new) == len(copies)
+    for run in new:
+        assert run.info.status == "FINISHED"
+        points = client.get_metric_history(run.info.run_id, "pretrain.loss")
+        assert [point.step for point in points] == list(range(2, 61, 2))
+        assert "test.srresnet.psnr_y" in run.data.metrics
+    versions = client.search_model_versions("name = 'deepdepixelate-srresnet-sample'")
+    assert sorted(int(each.version) for each in versions) == list(range(1, len(copies) + 2))
+    assert len({each.run_id for each in versions}) == len(versions)
+
+
+def wait_for(text: str, log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while text not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)

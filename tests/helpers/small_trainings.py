@@ -1,0 +1,29 @@
+"""Trainings of the sample that take seconds, and the comparison of their weights."""
+
+import numpy as np
+from kedro_project import Project
+from safetensors.numpy import load_file
+
+SMALL_TRAINING = (
+    "pretrain.updates=60,pretrain.checkpoint_every=10,pretrain.validate_every=30,"
+    "pretrain.batch_size=4,pretrain.crop_size=32,pretrain.generator.blocks=1,"
+    "pretrain.generator.channels=8,train_gan.updates=10,train_gan.crop_size=32,"
+    "train_gan.batch_size=4,train_gan.discriminator.channels=4,train_gan.discriminator.dense=8,"
+    "training.log_every=5,training.batch_norm_updates=4,training.precision=fp32"
+)
+
+TOLERANCE = 1e-4
+"""Of a weight after a training on two processes, against one: sums in another order."""
+
+
+def assert_same_weights(
+    first: Project, second: Project, name: str, tolerance: float = TOLERANCE
+) -> None:
+    for (key, left), right in zip(
+        _weights(first, name).items(), _weights(second, name).values(), strict=True
+    ):
+        np.testing.assert_allclose(left, right, rtol=0, atol=tolerance, err_msg=key)
+
+
+def _weights(project: Project, name: str) -> dict[str, np.ndarray]:
+    return dict(load_file(project.path / f"data/06_models/sample/{name}.safetensors"))
