@@ -478,3 +478,17 @@ def test_a_shard_with_a_mutated_description_is_made_again(
     write_dataset(stored / "lr", degrade(ShardedImages(stored / "hr"), 4), split="train")
     assert (stored / "lr" / "manifest.json").read_bytes() == manifest
     assert Part.model_validate_json(path.read_bytes()) == Part.model_validate_json(original)
+
+
+@pytest.mark.parametrize("names", [["../../x.jpg"], [], ["000000.jpg", "x.jpg"]])
+def test_a_shard_whose_description_has_other_names_is_made_again(
+    stored: Path, names: list[str]
+) -> None:
+    path = stored / "lr" / "shard-00000.json"
+    original = path.read_bytes()
+    part = Part.model_validate_json(original)
+    fields = part.model_dump(exclude={"seal"})
+    forged = Part.sealed(**{**fields, "names": (*names, *part.names[1:])})
+    path.write_text(forged.model_dump_json())
+    write_dataset(stored / "lr", degrade(ShardedImages(stored / "hr"), 4), split="train")
+    assert Part.model_validate_json(path.read_bytes()) == part

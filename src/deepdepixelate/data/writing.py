@@ -204,7 +204,8 @@ class _Finish:
         path = self.directory / task.file
         with suppress(OSError, ValidationError):
             part = Part.model_validate_json(storage.read(path.with_suffix(".json")))
-            if (part.key == task.key and part.is_intact()) and (
+            named = len(part.names) == part.shard.count and set(part.names) <= set(task.names)
+            if (part.key == task.key and part.is_intact() and named) and (
                 not part.shard.count or matches(path, part.shard, self.shape)
             ):
                 return part
