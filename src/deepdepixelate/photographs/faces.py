@@ -157,15 +157,15 @@ def enlarge_face(
     ============= ================== ================== =====================
     width of face PSNR / dB          identity distance  ST-LPIPS
     ============= ================== ================== =====================
-    8             24.39 → 23.87      .695 → .651        .223 → .387 (softer)
-    12            25.88 → 25.69      .647 → .657        .216 → .261 (softer)
-    16            26.73 → 27.36      .599 → .571        .208 → .224 (softer)
+    8             24.29 → 23.90      .685 → .657        .220 → .382 (softer)
+    12            25.72 → 25.84      .651 → .656        .215 → .258 (softer)
+    16            26.66 → 27.33      .609 → .584        .205 → .215 (softer)
     ============= ================== ================== =====================
 
     The figures do not decide it, the pictures do: eyes and mouths are in place then, and smeared
     otherwise. ``srgan`` expects sharp images: it enlarges a face that was enlarged before no
     better than bicubic interpolation does. Larger faces are not shrunk first: of faces of 30, 45
-    and 90 pixels at quality 40, all lost identity (.502 → .508, .380 → .401, .161 → .338) when
+    and 90 pixels at quality 40, all lost identity (.507 → .509, .383 → .389, .166 → .341) when
     they were shrunk to 22.
 
     Args:
