@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from posixpath import basename
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
@@ -248,7 +247,7 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
                 name = f"{made}-{first + row:06d}"
             given = split_of_file if split is None else _SPLIT_WORDS.get(str(split).lower())
             path_inside = str(name).replace("\\", "/")
-            name = basename(path_inside)
+            name = PurePosixPath(path_inside).name
             if reason := _unusable(opened, path_inside, name, split, given):
                 shown = path_inside[:_LONGEST_NAME] or made
                 opened.listing.leave_out(shown, f"{relative}, row {first + row}: {reason}")
