@@ -34,7 +34,7 @@ _BAD_DIRECTORY = (
     ValueError,
     OverflowError,
     LookupError,
-    NotImplementedError,
+    NotImplementedError,  # an entry claims a version of the format that is unknown
     EOFError,
 )
 """Exceptions that ``zipfile`` raises for damaged directories, on purpose or not."""
