@@ -10,10 +10,14 @@ from pathlib import Path
 import hosts
 import pytest
 import slurm
-from finished_project import prepared_project
-from kedro_project import PROJECT, Project, copy_of
+from kedro_project import PROJECT, Project
 from slurm import Cluster
-from small_trainings import SMALL_TRAINING, assert_same_weights
+from small_trainings import (
+    SMALL_TRAINING,
+    assert_same_weights,
+    trained_on_one_process,
+    untrained_copy,
+)
 
 REASON = hosts.missing() or slurm.missing()
 pytestmark = [
@@ -35,21 +39,17 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The reference: the training on one process."""
-    project = prepared_project(tmp_path_factory)
-    parameters = f"{SMALL_TRAINING},training.seed=0"
-    project.kedro("run", "--pipeline", "pretrain", "--params", parameters).assert_success()
-    return project
+    return trained_on_one_process(tmp_path_factory)
 
 
-def documented_script(title: str, **changes: tuple[str, str]) -> str:
+def documented_script(title: str, *changes: tuple[str, str]) -> str:
     """The batch script of a section, with what differs here."""
     text = (PROJECT / "docs/how-to/many-hosts.md").read_text()
     section = text.split(f"{title}\n", 1)[1]
     script = re.search(r"```bash\n(.*?)```", section, re.DOTALL)
     assert script is not None
     found = script[1]
-    for old, new in changes.values():
+    for old, new in changes:
         assert old in found
         found = found.replace(old, new)
     return found
@@ -75,15 +75,13 @@ def wait_for_checkpoint(project: Project, log: Path, seconds: float) -> None:
 def test_the_documents_script_is_stopped_and_finishes(
     cluster: Cluster, alone: Project, tmp_path: Path, stopped_by: str
 ) -> None:
-    project = copy_of(alone, tmp_path / "project")
-    for path in (project.path / "data/06_models/sample").rglob("*.*"):
-        path.unlink()
+    project = untrained_copy(alone, tmp_path / "project")
     script = documented_script(
         "### Slurm",
-        nodes=("--nodes=4", "--nodes=2"),
-        gpus=("#SBATCH --gpus-per-node=8\n", ""),
-        data=("--env celeba ", ""),
-        training=("training.hosts=$SLURM_NNODES", f"{SMALL_TRAINING},training.hosts=$SLURM_NNODES"),
+        ("--nodes=4", "--nodes=2"),
+        ("#SBATCH --gpus-per-node=8\n", ""),
+        ("--env celeba ", ""),
+        ("training.hosts=$SLURM_NNODES", f"{SMALL_TRAINING},training.hosts=$SLURM_NNODES"),
     )
     job = submit(cluster, project, script)
     log = project.path / "job.log"

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import hosts
 import pytest
-from finished_project import prepared_project
 from hosts import Host
-from kedro_project import Project, copy_of
-from small_trainings import SMALL_TRAINING, assert_same_weights
+from kedro_project import Project
+from small_trainings import (
+    SMALL_TRAINING,
+    assert_same_weights,
+    trained_on_one_process,
+    untrained_copy,
+)
 
 REASON = hosts.missing()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -23,11 +27,7 @@ PORT = 29500
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The reference: the training on one process."""
-    project = prepared_project(tmp_path_factory)
-    parameters = f"{SMALL_TRAINING},training.seed=0"
-    project.kedro("run", "--pipeline", "pretrain", "--params", parameters).assert_success()
-    return project
+    return trained_on_one_process(tmp_path_factory)
 
 
 class Training:
@@ -73,36 +73,23 @@ class Training:
 
 @contextmanager
 def training(reference: Project, folder: Path) -> Iterator[tuple[Training, Host, Host]]:
-    project = copy_of(reference, folder / "project")
-    for path in (project.path / "data/06_models/sample").rglob("*.*"):
-        path.unlink()
+    project = untrained_copy(reference, folder / "project")
     with hosts.two_hosts(folder) as (first, second):
         yield Training(project, first, second), first, second
 
 
-def test_a_link_that_fails_for_seconds_delays_the_training(alone: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.long)])
+def test_a_link_that_fails_delays_the_training(
+    alone: Project, tmp_path: Path, seconds: float
+) -> None:
     with training(alone, tmp_path) as (run, _, second):
         process, worker = run.start_first(), run.start_second()
         run.wait_for_update(3)
         second.switch_link("down")
-        time.sleep(5)
+        time.sleep(seconds)
         second.switch_link("up")
         print(f"next update after {run.wait_for_update(1):.1f} s")
         assert process.wait(180) == 0, run.log.read_text()
-        assert worker.wait(60) == 0, run.log.read_text()
-        assert_same_weights(alone, run.project, "srresnet")
-
-
-@pytest.mark.long
-def test_a_link_that_fails_for_a_minute(alone: Project, tmp_path: Path) -> None:
-    with training(alone, tmp_path) as (run, _, second):
-        process, worker = run.start_first(), run.start_second()
-        run.wait_for_update(12)
-        second.switch_link("down")
-        time.sleep(60)
-        second.switch_link("up")
-        print(f"next update after {run.wait_for_update(1):.1f} s")
-        assert process.wait(300) == 0, run.log.read_text()
         assert worker.wait(60) == 0, run.log.read_text()
         assert_same_weights(alone, run.project, "srresnet")
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,6 +59,7 @@ class Host:
                 psutil.Process(number).kill()
 
 
+@cache
 def missing() -> str | None:
     """Why hosts cannot be made here; None if they can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:

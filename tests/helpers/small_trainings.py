@@ -1,7 +1,11 @@
 """Trainings of the sample that take seconds, and the comparison of their weights."""
 
+from pathlib import Path
+
 import numpy as np
-from kedro_project import Project
+import pytest
+from finished_project import prepared_project
+from kedro_project import Project, copy_of
 from safetensors.numpy import load_file
 
 SMALL_TRAINING = (
@@ -14,6 +18,21 @@ SMALL_TRAINING = (
 
 TOLERANCE = 1e-4
 """Of a weight after a training on two processes, against one: sums in another order."""
+
+
+def trained_on_one_process(factory: pytest.TempPathFactory) -> Project:
+    """A project with the ``srresnet`` that trainings on several processes must come to, too."""
+    project = prepared_project(factory)
+    project.kedro("run", "--pipeline", "pretrain", "--params", SMALL_TRAINING).assert_success()
+    return project
+
+
+def untrained_copy(project: Project, path: Path) -> Project:
+    """A project with the data of another one, and without its networks and checkpoints."""
+    copy = copy_of(project, path)
+    for file in (path / "data/06_models/sample").rglob("*.*"):
+        file.unlink()
+    return copy
 
 
 def assert_same_weights(
