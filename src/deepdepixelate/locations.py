@@ -1,5 +1,6 @@
 """Paths and URLs as users write them."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,12 +17,14 @@ def location(written: object) -> Location:
     """A path as ``user_path``, or a URL as it is.
 
     Raises:
-        UserError: its protocol is unknown, or it holds a password, which reports, manifests and
-            MLflow would show.
+        UserError: its protocol is unknown, it is a chain of URLs, or it holds a password, which
+            reports, manifests and MLflow would show.
     """
     text = str(written)
     if "://" not in text:
         return user_path(text)
+    if chain := re.search(r"::([\w+.-]+://.*)", text):
+        raise UserError(f"{text} is a chain of URLs. Give the last one: {chain[1]}")
     try:
         if (parts := urlsplit(text)).password is not None:
             raise UserError(

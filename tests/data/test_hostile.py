@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import resource
 import stat
 import struct
@@ -221,6 +222,16 @@ def test_a_list_too_large_for_the_memory_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\n" * 2_500_000)
     with pytest.raises(UserError, match="more than 2,000,000 lines"):
         read_partition(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize("name", ["img_align_celeba.zip", "list_eval_partition.txt"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    archive_of(tmp_path, ("000001.jpg", jpeg(1)))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is not a regular file"):
+        open_celeba(tmp_path)
 
 
 # -- mutations -------------------------------------------------------------------------------------

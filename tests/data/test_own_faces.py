@@ -1,5 +1,6 @@
 import logging
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,16 @@ def test_a_column_of_identities_keeps_people_in_one_split(
     source = open_faces(tmp_path, split.model_copy(update={"identities": str(listed)}))
     assert split_of(source)["photo 1.jpg"] == choose_split("1", split.val, split.test)
     assert split_of(source)["photo 39.jpg"] == choose_split("39", split.val, split.test)
+
+
+def test_accents_may_be_written_differently_in_list_and_folder(tmp_path: Path) -> None:
+    names = [f"Zoë {number}.jpg" for number in range(40)]
+    write(tmp_path, {unicodedata.normalize("NFD", name): jpeg(1) for name in names})
+    lines = [f"{unicodedata.normalize('NFC', name)},{number}" for number, name in enumerate(names)]
+    (tmp_path / "identity_CelebA.csv").write_text("\n".join(lines))
+    source = open_faces(tmp_path, HALVES.model_copy(update={"by": "identity"}))
+    assert len(split_of(source)) == 40
+    assert left_out(source) == {}
 
 
 def test_images_come_before_parquet_files(tmp_path: Path) -> None:

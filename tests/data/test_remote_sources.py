@@ -218,6 +218,13 @@ def test_a_url_with_a_password_is_refused_and_the_password_is_not_shown(scheme: 
     assert str(location("http://anna@host/celeba")) == "http://anna@host/celeba"
 
 
+def test_chains_of_urls_are_refused() -> None:
+    for text in ("simplecache::http://host/celeba", "zip://a::http://host/celeba"):
+        with pytest.raises(UserError, match=r"Give the last one: http://host/celeba$"):
+            location(text)
+    assert str(location("http://[::1]:80/celeba")) == "http://[::1]:80/celeba"
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -15,7 +15,13 @@ from typing import IO, Any
 from deepdepixelate.data.sources.listing import Listing
 from deepdepixelate.data.sources.lists import PARTITIONS
 from deepdepixelate.data.sources.names import brief, is_hidden, is_image_name, unsafe
-from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
+from deepdepixelate.data.sources.places import (
+    check_size,
+    open_file,
+    reporting_failures,
+    retrying,
+    stamp_of,
+)
 from deepdepixelate.data.sources.source import RejectedImageError
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import LIST_BYTES
@@ -150,8 +156,9 @@ def _opened(path: Location) -> _OpenZip:
 
 @lru_cache(maxsize=4)
 def _open_zip(path: Location, stamp: str) -> _OpenZip:
+    options: dict[str, Any] = {} if isinstance(path, Path) else {"cache_type": "none"}
     try:
-        with reporting_failures(path), _open_without_cache(path) as file:
+        with reporting_failures(path), open_file(path, **options) as file:
             size = file.seek(0, os.SEEK_END)
             directory = zipfile.ZipFile(_Limited(file)).infolist()
     except (OSError, *_BAD_DIRECTORY) as error:
@@ -191,13 +198,6 @@ def _unusable(entry: zipfile.ZipInfo, path: str, same: zipfile.ZipInfo | None) -
     except RejectedImageError as error:
         return str(error)
     return "damaged in the archive: no file at its offset" if entry.header_offset < 0 else None
-
-
-def _open_without_cache(path: Location) -> IO[bytes]:
-    if isinstance(path, Path):
-        return path.open("rb")
-    file: IO[bytes] = path.open("rb", cache_type="none")
-    return file
 
 
 class _Limited:

@@ -23,8 +23,12 @@ def is_hidden(path: str) -> bool:
 
 
 def without_suffix(path: str) -> str:
-    """A path without the suffix of an image: lists may name images in another format."""
-    return path[: path.rindex(".")] if is_image_name(path) else path
+    """A path without the suffix of an image: lists may name images in another format.
+
+    Unicode is normalised (NFC), as file systems write accents differently.
+    """
+    stem = path[: path.rindex(".")] if is_image_name(path) else path
+    return unicodedata.normalize("NFC", stem)
 
 
 def unsafe(path: str) -> str | None:

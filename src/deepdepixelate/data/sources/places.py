@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from upath import UPath
 
@@ -83,6 +83,14 @@ def check_size(size: int) -> None:
         raise RejectedImageError(f"{size:,} bytes, more than the limit of {ENCODED_BYTES:,}")
 
 
+def open_file(place: Location, **options: Any) -> IO[bytes]:
+    """Open a file for reading; UserError for a pipe or a device, which might never end."""
+    if isinstance(place, Path) and place.exists() and not (place.is_file() or place.is_dir()):
+        raise UserError(f"{place} is not a regular file. Move it, or put the real file there.")
+    file: IO[bytes] = place.open("rb", **options)
+    return file
+
+
 def read_list(
     path: Location, kind: str, content: bytes | None = None, *, missing: str
 ) -> Iterator[str]:
@@ -99,7 +107,7 @@ def read_list(
     """
     if content is None:
         try:
-            with reporting_failures(path), path.open("rb") as file:
+            with reporting_failures(path), open_file(path) as file:
                 content = file.read(LIST_BYTES + 1)
         except FileNotFoundError:
             raise UserError(f"{path} is missing. {missing}") from None
