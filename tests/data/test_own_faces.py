@@ -216,11 +216,12 @@ def test_an_identity_is_in_one_split(tmp_path: Path, separator: str, place: str)
 
 
 @pytest.mark.parametrize("column", ["identity", "celeb_id"])
-@pytest.mark.parametrize("kind", [str, int])
+@pytest.mark.parametrize("kind", [str, int, float, "category"])
 def test_a_column_of_identities_keeps_people_in_one_split(
-    tmp_path: Path, column: str, kind: type
+    tmp_path: Path, column: str, kind: type | str
 ) -> None:
-    people = [kind(number % 12) for number in range(len(NAMES))]
+    of_values = kind if isinstance(kind, type) else str
+    people = [of_values(number % 12) for number in range(len(NAMES))]
     columns: dict[str, list[Any]] = {
         "image": [jpeg(1)] * 41,
         "name": [*NAMES, "new.jpg"],
@@ -228,6 +229,9 @@ def test_a_column_of_identities_keeps_people_in_one_split(
     }
     for part, rows in enumerate([slice(0, 20), slice(20, None)]):
         table = pa.table({name: values[rows] for name, values in columns.items()})
+        if kind == "category":
+            encoded = table[column].combine_chunks().dictionary_encode()
+            table = table.set_column(2, column, encoded)
         pq.write_table(table, tmp_path / f"{part}.parquet", row_group_size=7)
     split = HALVES.model_copy(update={"by": "identity"})
     check_faces(tmp_path, split)

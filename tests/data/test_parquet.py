@@ -68,6 +68,7 @@ def test_celeba_is_read_from_parquet_files_and_its_list(tmp_path: Path, folder: 
         {"image": structs(FACES, paths=False), "image_id": list(FACES), "celeb_id": [1] * 6},
         {"bytes": pa.array(FACES.values(), pa.large_binary()), "name": list(FACES)},
         {"label": [b"a"] * 6, "image": list(FACES.values()), "path": list(FACES)},
+        {"image": list(FACES.values()), "name": pa.array(FACES).dictionary_encode()},
     ],
 )
 def test_columns_of_other_writers_are_understood(
@@ -81,7 +82,13 @@ def test_columns_of_other_writers_are_understood(
 
 
 @pytest.mark.parametrize(
-    "values", [[0, 0, 1, 2, 2, 0], ["train", "Train", "validation", "test", "test", "train"]]
+    "values",
+    [
+        [0, 0, 1, 2, 2, 0],
+        [0.0, 0.0, 1.0, 2.0, 2.0, 0.0],
+        ["train", "Train", "validation", "test", "test", "train"],
+        pa.array(["train", "train", "val", "test", "test", "train"]).dictionary_encode(),
+    ],
 )
 def test_a_column_with_the_split_needs_no_list(tmp_path: Path, values: Sequence[object]) -> None:
     write(tmp_path / "a.parquet", image=structs(FACES), split=values)
@@ -113,6 +120,37 @@ def test_names_of_files_state_the_split_and_name_images_without_a_name(
     stem = train.removesuffix(".parquet").replace("/", "-")
     assert source.splits["train"] == [f"{stem}-{row:06d}" for row in range(3)]
     assert [source.images.read(name) for name in all_names(source)] == faces
+
+
+@pytest.mark.parametrize("copy", ["img_align+identity", "snapshots/0123/img_align+identity", "."])
+@pytest.mark.parametrize("folders", [True, False])
+def test_a_copy_of_the_hub_is_found_below_the_folder(
+    tmp_path: Path, copy: str, folders: bool
+) -> None:
+    for split, names in SPLITS.items():
+        path = f"{split}/0.parquet" if folders else f"{split}-00000-of-00001.parquet"
+        write(tmp_path / copy / path, image=structs({name: FACES[name] for name in names}))
+    (tmp_path / "README.md").write_text("of the Hub")
+    check_celeba(tmp_path)
+    source = open_celeba(tmp_path)
+    assert names_by_split(source) == SPLITS
+    assert source.origin["path"] == str((tmp_path / copy).resolve())
+    assert source.images.read("000003.jpg") == FACES["000003.jpg"]
+
+
+def test_copies_of_several_data_sets_are_reported(tmp_path: Path) -> None:
+    for name in ("img_align", "img_align+identity"):
+        write(tmp_path / name / "train.parquet", image=structs(FACES))
+    message = r"Parquet files in 2 folders: img_align, img_align\+identity. Name one of them"
+    with pytest.raises(UserError, match=message):
+        open_celeba(tmp_path)
+
+
+def test_parquet_files_beside_images_are_not_searched_for(tmp_path: Path) -> None:
+    (tmp_path / "000001.jpg").write_bytes(FACES["000001.jpg"])
+    write(tmp_path / "old/train.parquet", image=structs(FACES))
+    (tmp_path / "list_eval_partition.txt").write_text(PARTITION)
+    assert all_names(open_celeba(tmp_path)) == ["000001.jpg"]
 
 
 def test_an_archive_or_a_folder_comes_first(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from deepdepixelate.data.sources.folder import ImageFolder
 from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import PARTITIONS, read_partition
 from deepdepixelate.data.sources.names import brief, is_image_name, without_suffix
-from deepdepixelate.data.sources.parquet import find_parquet
+from deepdepixelate.data.sources.parquet_folder import find_parquet
 from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import (
     SPLITS,
@@ -38,7 +38,7 @@ def open_celeba(directory: Location) -> FaceSource:
       place;
     - a folder ``img_align_celeba`` or ``img_align_celeba_png`` of images, also nested in a folder
       of the same name;
-    - Parquet files, also in a sub-folder ``parquet`` or ``data``; see ``ParquetImages``;
+    - Parquet files, also in a sub-folder; see ``find_parquet`` and ``ParquetImages``;
     - images.
 
     The splits are those of the Parquet files if they state them, otherwise those of the list.
@@ -46,7 +46,7 @@ def open_celeba(directory: Location) -> FaceSource:
     part of the list; the missing ones are counted.
 
     Args:
-        directory: path or URL of the folder, or the path of the archive or list in it.
+        directory: path or URL of the folder, or of the archive or list in it.
 
     Raises:
         UserError: there are no images, none of them is in the list, or the archive or the list is
@@ -83,6 +83,8 @@ def _open(directory: Location) -> FaceSource:
     if isinstance(directory, Path):  # absolute, as other processes may run in other folders
         directory = directory.absolute()
         directory = directory.parent if directory.is_file() else directory
+    elif directory.name in (*_ARCHIVES, *PARTITIONS):
+        directory = directory.parent
     place, listing, images, stated = _find_images(directory)
     partition: Mapping[str, Split]
     if stated:

@@ -9,7 +9,7 @@ from typing import Any
 from upath import UPath
 
 from deepdepixelate.data.sources.names import is_hidden, printable, unsafe
-from deepdepixelate.data.sources.places import retrying, stamp_in
+from deepdepixelate.data.sources.places import exists, retrying, stamp_in
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import SOURCE_IMAGES
 from deepdepixelate.locations import Location
@@ -109,6 +109,8 @@ def _list_remote(folder: UPath, listing: Listing, *, subfolders: bool) -> None:
     found: dict[str, Any] = {}
     with suppress(FileNotFoundError):
         found = retrying(folder, lambda: folder.fs.find(folder.path, maxdepth=depth, detail=True))
+    if not found:
+        exists(folder)  # reports a server that cannot be reached
     root = folder.path.rstrip("/") + "/"
     for path, info in found.items():
         name = path.removeprefix(root)

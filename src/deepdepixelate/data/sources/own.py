@@ -12,7 +12,7 @@ from deepdepixelate.data.sources.folder import ImageFolder
 from deepdepixelate.data.sources.listing import Listing, list_files
 from deepdepixelate.data.sources.lists import IDENTITIES, read_identities
 from deepdepixelate.data.sources.names import is_image_name, without_suffix
-from deepdepixelate.data.sources.parquet import find_parquet
+from deepdepixelate.data.sources.parquet_folder import find_parquet
 from deepdepixelate.data.sources.places import exists
 from deepdepixelate.data.sources.source import (
     SPLITS,
@@ -32,7 +32,7 @@ def open_faces(folder: Location, parameters: SplitParameters) -> FaceSource:
     """Open the images of a folder and its sub-folders, split by a hash of name or person.
 
     An image's split depends on its own name (or person) alone: adding an image moves no other. In a
-    folder without images, the rows of its Parquet files are taken; see ``ParquetImages``.
+    folder without images, the rows of its Parquet files are taken; see ``find_parquet``.
 
     Args:
         folder: with the images; their names are relative to it.

@@ -1,6 +1,6 @@
 """Images in the rows of Parquet files, as the Hugging Face Hub stores data sets."""
 
-import re
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,20 +12,15 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepdepixelate.data.sources.listing import Listing, list_files
+from deepdepixelate.data.sources.listing import Listing
 from deepdepixelate.data.sources.names import brief, unsafe
 from deepdepixelate.data.sources.parquet_columns import Columns, choose_columns
+from deepdepixelate.data.sources.parquet_splits import split_of, split_of_path
 from deepdepixelate.data.sources.places import check_size, reporting_failures, retrying, stamp_of
 from deepdepixelate.data.sources.source import RejectedImageError, Split
 from deepdepixelate.errors import UserError
 from deepdepixelate.limits import SOURCE_IMAGES
 from deepdepixelate.locations import Location
-
-_SPLIT_WORDS: dict[str, Split] = {
-    **dict.fromkeys(("0", "train", "training"), "train"),
-    **dict.fromkeys(("1", "val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("2", "test", "testing"), "test"),
-}
 
 _LONGEST_NAME = 1024
 _ROWS = 16
@@ -44,8 +39,8 @@ class _Stated(NamedTuple):
     """What a row's columns state of its image; None if they do not."""
 
     name: Any = None
-    split: Any = None
-    person: Any = None
+    split: str | None = None
+    person: str | None = None
 
 
 class ListedRows(NamedTuple):
@@ -101,21 +96,6 @@ class ParquetImages:
         opened = _opened(self)
         place = opened.rows[name]
         return f"{opened.stamps[place.file]} {place.group} {place.row}"
-
-
-def find_parquet(directory: Location) -> ParquetImages | None:
-    """The Parquet files of a folder or of its sub-folder ``parquet`` or ``data``, if any.
-
-    Links that leave the folder are followed: the cache of the Hugging Face Hub consists of them.
-    """
-    for folder in (directory / "parquet", directory / "data", directory):
-        if isinstance(folder, Path) and not folder.is_dir():
-            continue
-        found = list_files(folder, subfolders=folder != directory, links=True)
-        if files := tuple(name for name in found.names if name.lower().endswith(".parquet")):
-            stamps = " ".join(stamp_of(folder / name) for name in files)
-            return ParquetImages(folder, files, stamps)
-    return None
 
 
 @dataclass
@@ -233,7 +213,7 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
     columns = choose_columns(metadata.schema.to_arrow_schema(), path)
     opened.columns.append(columns.image)
     relative = opened.source.files[number]
-    split_of_file = _split_of_path(relative)
+    split_of_file = split_of_path(relative)
     made = PurePosixPath(relative).with_suffix("").as_posix().translate({46: "_", 47: "-"})
     read = [column for column in columns[1:] if column]
     # As dictionaries: a long text that is repeated in all rows is held once.
@@ -245,7 +225,7 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
             name, split, person = next(stated, _Stated())
             if not name:
                 name = f"{made}-{first + row:06d}"
-            given = split_of_file if split is None else _SPLIT_WORDS.get(str(split).lower())
+            given = split_of_file if split is None else split_of(split)
             path_inside = str(name).replace("\\", "/")
             name = PurePosixPath(path_inside).name
             if reason := _unusable(opened, path_inside, name, split, given):
@@ -256,12 +236,12 @@ def _list_rows(opened: _OpenParquet, number: int, path: Location, file: IO[bytes
             if given:
                 opened.splits[name] = given
             if person is not None:
-                opened.people[name] = str(person)
+                opened.people[name] = person
         first += count
 
 
 def _unusable(
-    opened: _OpenParquet, path: str, name: str, stated: object, split: Split | None
+    opened: _OpenParquet, path: str, name: str, stated: str | None, split: Split | None
 ) -> str | None:
     if len(path) > _LONGEST_NAME:
         return f"its name has {len(path):,} characters"
@@ -272,7 +252,7 @@ def _unusable(
     if name in opened.rows:
         return "another row has this name and is used"
     if stated is not None and split is None:
-        return f"its split is {str(stated)[:40]!r}, expected train, val or test"
+        return f"its split is {stated[:40]!r}, expected train, val or test"
     return None
 
 
@@ -286,19 +266,19 @@ def _stated(
             for path in columns[1:]
         ]
         for row in range(len(batch)):
-            stated = _Stated(*(None if array is None else array[row].as_py() for array in arrays))
-            if isinstance(stated.name, dict):
-                stated = stated._replace(name=stated.name.get("path"))
-            yield stated
+            name, split, person = (None if each is None else each[row].as_py() for each in arrays)
+            if isinstance(name, dict):
+                name = name.get("path")
+            yield _Stated(name, _label(split), _label(person))
 
 
-def _split_of_path(path: str) -> Split | None:
-    """The split that a file's name, or else a folder's, begins with."""
-    for part in reversed(PurePosixPath(path).parts):
-        word = re.split(r"[^a-z]", part.lower())[0]
-        if word in _SPLIT_WORDS:
-            return _SPLIT_WORDS[word]
-    return None
+def _label(value: object) -> str | None:
+    """As text, or None. pandas turns integers into floats if one is missing."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    return None if value is None else str(value)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -49,9 +49,9 @@ def choose_columns(schema: pa.Schema, path: Location) -> Columns:
     struct = schema.field(image).type
     if name is None and pa.types.is_struct(struct) and struct.get_field_index("path") >= 0:
         name = f"{image}.path" if _is_text(struct.field("path").type) else None
-    whole = {each.name for each in schema if _is_text(each.type) or pa.types.is_integer(each.type)}
-    split = next((each for each in _SPLIT_COLUMNS if each in whole), None)
-    person = next((each for each in _PERSON_COLUMNS if each in whole), None)
+    labels = {each.name for each in schema if _is_text(each.type) or _is_number(each.type)}
+    split = next((each for each in _SPLIT_COLUMNS if each in labels), None)
+    person = next((each for each in _PERSON_COLUMNS if each in labels), None)
     return Columns(images[image], name, split, person)
 
 
@@ -70,4 +70,15 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    kind = _of_values(kind)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    kind = _of_values(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _of_values(kind: pa.DataType) -> pa.DataType:
+    """The type of the values; of categories, as pandas calls them, that of their texts."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

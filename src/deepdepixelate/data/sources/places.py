@@ -35,10 +35,17 @@ def _exists(place: UPath) -> bool:
     try:
         place.fs.info(place.path)
     except FileNotFoundError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-            raise error.__cause__ from error  # fsspec hides a refused connection
+        if _hidden_failure(error):
+            raise
         return False
     return True
+
+
+def _hidden_failure(error: FileNotFoundError) -> BaseException | None:
+    """The refused connection or missing bucket that fsspec reports as a missing file, if any."""
+    cause = error.__cause__
+    is_failure = isinstance(cause, OSError) and cause.errno is not None
+    return cause if is_failure or type(cause).__name__ == "NoSuchBucket" else None
 
 
 def read_image(place: Location) -> bytes:
@@ -168,9 +175,11 @@ def retrying(place: UPath, action: Callable[[], Result]) -> Result:
     for attempt in range(_ATTEMPTS - 1):
         try:
             return action()
-        except (FileNotFoundError, RejectedImageError, UserError, ImportError):
+        except (RejectedImageError, UserError, ImportError):
             break
-        except Exception:
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) and not _hidden_failure(error):
+                break
             time.sleep(_PAUSE * 2**attempt)
     with reporting_failures(place):
         return action()
@@ -186,7 +195,7 @@ def reporting_failures(place: Location, action: str = "read") -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, RejectedImageError, UserError):
+    except (RejectedImageError, UserError):
         raise
     except ImportError as error:
         extra = str(place).startswith("s3://")
@@ -195,7 +204,10 @@ def reporting_failures(place: Location, action: str = "read") -> Iterator[None]:
     except Exception as error:
         if isinstance(place, Path):
             raise
+        failure: BaseException | None = error
+        if isinstance(error, FileNotFoundError) and (failure := _hidden_failure(error)) is None:
+            raise
         raise UserError(
-            f"{place} cannot be {action}: {brief(error)}. Check the address, the network and the "
+            f"{place} cannot be {action}: {brief(failure)}. Check the address, the network and the "
             "credentials, then run the same command again."
         ) from error
