@@ -407,6 +407,29 @@ class TwoShards:
         yield MadeImages(task.names, self.second if task.index else self.first)
 
 
+@dataclass(frozen=True)
+class WritingTwice:
+    """Begins another run of the same plan while a shard is made."""
+
+    make: FromMemory
+    directory: Path
+
+    def __call__(self, task: ShardTask, threads: int) -> Iterator[MadeImages]:
+        second = replace(make_plan(self.make.pixels), tasks=[task])
+        with pytest.raises(UserError, match=rf"another run writes to {self.directory}: wait"):
+            write_dataset(self.directory, second, split="train")
+        return self.make(task, threads)
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    pixels = make_pixels(10)
+    plan = make_plan(pixels)
+    assert isinstance(plan.make, FromMemory)
+    plan = replace(plan, make=WritingTwice(plan.make, tmp_path))
+    write_dataset(tmp_path, plan, split="train")
+    np.testing.assert_array_equal(stack(ShardedImages(tmp_path)), pixels)
+
+
 @pytest.mark.parametrize("where", ["hr", "hr/train"])
 def test_a_file_where_the_folder_should_be_is_reported(tmp_path: Path, where: str) -> None:
     (tmp_path / "hr").write_text("a file")

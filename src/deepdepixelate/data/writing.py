@@ -9,13 +9,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -129,26 +131,50 @@ def write_dataset(directory: Location, plan: DatasetPlan, *, split: str) -> Mani
     name when it is complete. Whatever stops the run, the next one keeps the finished shards.
 
     Raises:
-        UserError: no image is usable, or the folder cannot be written to.
+        UserError: no image is usable, or the folder cannot be written to, or another run of this
+            machine writes to it.
         ValueError: the images are not uint8 of the planned shape.
     """
     directory = storage.absolute(directory)  # a task may run in another working directory
     try:
         storage.prepare(directory)
-        _remove_old(directory, {task.file for task in plan.tasks})
-        parts = _finish_all(directory, plan)
-        _remove_temporary(directory)  # of nodes that died
-        manifest = _join(parts, plan, split)
-        if not manifest.count:
-            raise UserError(f"no usable images for the {split} split: {directory} was not written.")
-        if table := _as_csv(parts):
-            storage.write(directory / TABLE, table)
-        storage.write(directory / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        with _alone(directory):
+            return _write_all(directory, plan, split)
+    except Timeout as error:
+        raise UserError(
+            f"another run writes to {directory}: wait until it has finished, or stop it."
+        ) from error
     except OSError as error:
         raise UserError(
             f"{directory} could not be written: {error.strerror or error}. Make room or mend the "
             "permissions and run the same command again: finished shards are kept."
         ) from error
+
+
+@contextmanager
+def _alone(directory: Location) -> Iterator[None]:
+    """Keep other runs out of a folder; an object store has no locks."""
+    if not isinstance(directory, Path):
+        yield
+        return
+    with FileLock(lock := directory / ".write.lock", timeout=0):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _write_all(directory: Location, plan: DatasetPlan, split: str) -> Manifest:
+    _remove_old(directory, {task.file for task in plan.tasks})
+    parts = _finish_all(directory, plan)
+    _remove_temporary(directory)  # of nodes that died
+    manifest = _join(parts, plan, split)
+    if not manifest.count:
+        raise UserError(f"no usable images for the {split} split: {directory} was not written.")
+    if table := _as_csv(parts):
+        storage.write(directory / TABLE, table)
+    storage.write(directory / MANIFEST, manifest.model_dump_json(indent=1).encode())
     return manifest
 
 
