@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from deepdepixelate.data.sources import (
     FaceSource,
     RejectedImageError,
     check_celeba,
+    check_faces,
     open_celeba,
     open_faces,
     places,
@@ -242,5 +244,15 @@ def test_a_url_that_cannot_be_reached_is_reported(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
-    with pytest.raises(UserError, match=message):
-        check_celeba(location(url))
+    for check in (check_celeba, partial(check_faces, parameters=THIRDS)):
+        with pytest.raises(UserError, match=message):
+            check(location(url))
+
+
+def test_a_bucket_that_does_not_exist_is_reported(
+    s3: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PAUSE", 0)
+    for check in (check_celeba, partial(check_faces, parameters=THIRDS)):
+        with pytest.raises(UserError, match=r"cannot be read: .*bucket does not exist"):
+            check(location("s3://nowhere/celeba"))

@@ -158,7 +158,7 @@ def _list_repository(parameters: DownloadParameters) -> tuple[str, list[RemoteFi
         ]
     except Exception as error:  # those of the library's HTTP client, which changes
         raise UserError(
-            f"{name} on the Hugging Face Hub cannot be read: {brief(error)} {remedy}"
+            f"{name} on the Hugging Face Hub cannot be read: {brief(error).rstrip('.')}. {remedy}"
         ) from error
     for file in files:
         if reason := unsafe(file.name):

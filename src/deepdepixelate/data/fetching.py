@@ -67,7 +67,7 @@ def fetch_all(files: Sequence[RemoteFile], folder: Path) -> list[dict[str, Any]]
     make_folder(folder)
     missing = [file for file in files if not os.path.lexists(folder / file.name)]
     _check_space(folder, sum(_remaining(file, folder) for file in missing))
-    for file in files:
+    for file in sorted(files, key=missing.__contains__):  # what is there is checked first
         fetch(file, folder)
     return [
         {
