@@ -119,6 +119,13 @@ def test_celeba_at_a_url_is_the_same_as_on_the_disk(
     assert images.stamp("000001.jpg") != images.stamp("000002.jpg") or make is make_folder
 
 
+def test_the_url_of_the_archive_is_that_of_its_folder(tmp_path: Path, publish: Publish) -> None:
+    make_zip(tmp_path / "celeba")
+    url = publish(tmp_path / "celeba")
+    source = open_celeba(location(f"{url}/img_align_celeba.zip"))
+    assert by_split(source) == by_split(open_celeba(location(url)))
+
+
 def test_own_faces_at_a_url_are_split_as_on_the_disk(tmp_path: Path, publish: Publish) -> None:
     folder = tmp_path / "own"
     for number in range(24):
