@@ -26,6 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
+from deepdepixelate.errors import UserError
 from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
 from deepdepixelate.models.weights import Weights, save_weights
@@ -151,22 +152,93 @@ def test_arrays_of_several_sizes_are_taken_as_a_list(enlarger: ImageEnlarger) ->
         (A[:0], r"shape \(0, 12, 3\)"),
         (A / 255, "float64 values: uint8"),
         (A.astype(np.int32) + 1, "int32 values: uint8"),
-        (file_of(A, mode="L"), "mode L: RGB is needed"),
-        (file_of(A, mode="RGBA"), "mode RGBA"),
-        (file_of(A, mode="P"), "mode P"),
-        (b"", "damaged or not an image"),
-        (b"GIF89a", "damaged or not an image"),
-        (file_of(pixels(40, 40))[:2000], "damaged or not an image"),
+        ([[[1, 2, 3]], [[1, 2, 3], [4, 5, 6]]], "the image has rows of different lengths"),
+        (np.zeros((2001, 2000, 3), np.uint8), "2000x2001 pixels: more than 4 megapixels"),
+        (b"", "the image cannot be used: not an image that can be read"),
+        (b"GIF89a", "not an image that can be read"),
+        (file_of(pixels(40, 40))[:2000], "damaged image"),
+        (file_of(np.zeros((2001, 2000, 3), np.uint8)), "2000x2001 pixels: more than 4 megapixels"),
         ("holiday.png", "not base64"),
-        ([FILES[0], b"?"], "image 1 is damaged or not an image"),
+        ([FILES[0], b"?"], "image 1 cannot be used: not an image that can be read"),
         (pd.DataFrame({"a": FILES, "b": FILES}), "2 columns"),
-        (None, "object values"),
+        (None, "the image is missing"),
+        (pd.Series([FILES[0], None]), "image 1 is missing"),
     ],
 )
 def test_bad_input_is_an_error(enlarger: ImageEnlarger, given: Any, message: str) -> None:
     with pytest.raises(MlflowException, match=message) as raised:
         enlarger.predict(given)
     assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_the_answer_of_a_server_is_the_reason_without_the_input(enlarger: ImageEnlarger) -> None:
+    file = b"?" * 1000
+    with pytest.raises(MlflowException) as raised:
+        enlarger.predict([file])
+    raised.value.message = f"Failed to predict data '{[file]}'. Error: {raised.value.message}"
+    answer = json.loads(raised.value.serialize_as_json())
+    assert answer["message"] == "image 0 cannot be used: not an image that can be read."
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_files_without_colour_or_with_alpha_become_rgb(enlarger: ImageEnlarger, mode: str) -> None:
+    file = file_of(A, mode=mode)
+    with Image.open(BytesIO(file)) as image:
+        values = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(opened(enlarger.predict(file)), expected(values))
+
+
+def test_transparent_areas_are_white(enlarger: ImageEnlarger) -> None:
+    transparent = np.zeros((6, 5, 4), np.uint8)
+    white = np.full((6, 5, 3), 255, np.uint8)
+    np.testing.assert_array_equal(opened(enlarger.predict(file_of(transparent))), expected(white))
+
+
+def test_errors_can_be_reported_beside_the_images(enlarger: ImageEnlarger) -> None:
+    table = pd.DataFrame({"image": [FILES[0], b"?", None, FILES[1]]}, index=[7, 5, 3, 1])
+    reported = enlarger.predict(table, params={"on_error": "report"})
+    assert list(reported.columns) == ["image", "error"]
+    reasons = [
+        "",
+        "the image cannot be used: not an image that can be read.",
+        "the image is missing.",
+    ]
+    assert list(reported["error"]) == [*reasons, ""]
+    files = [base64.b64decode(text) for text in reported["image"]]
+    assert files[1:3] == [b"", b""]
+    np.testing.assert_array_equal(opened(files[0]), expected(A))
+    np.testing.assert_array_equal(opened(files[3]), expected(B))
+    (row,) = enlarger.predict(A, params={"on_error": "report"}).itertuples()
+    assert (row.image, row.error) == (base64.b64encode(files[0]).decode(), "")
+    with pytest.raises(MlflowException, match="on_error is 'ignore': raise or report is needed"):
+        enlarger.predict(table, params={"on_error": "ignore"})
+
+
+@pytest.mark.parametrize(("limit", "accepted"), [("0.0001", False), ("0.000108", True)])
+def test_the_environment_limits_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, accepted: bool
+) -> None:
+    path = tmp_path / "srgan.safetensors"
+    save_weights(path, make_weights())
+    monkeypatch.setenv("DEEPDEPIXELATE_MAX_MEGAPIXELS", limit)
+    limited = ImageEnlarger(path)
+    for given in (A, FILES[0]):
+        if accepted:
+            limited.predict(given)
+        else:
+            with pytest.raises(MlflowException, match=r"12x9 pixels: more than 0\.0001 megapixels"):
+                limited.predict(given)
+
+
+@pytest.mark.parametrize("limit", ["", "many", "0", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_positive_number_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    path = tmp_path / "srgan.safetensors"
+    save_weights(path, make_weights())
+    monkeypatch.setenv("DEEPDEPIXELATE_MAX_MEGAPIXELS", limit)
+    with pytest.raises(UserError, match=r"DEEPDEPIXELATE_MAX_MEGAPIXELS is .*positive number"):
+        ImageEnlarger(path)
 
 
 def test_only_celeba_has_the_plain_name() -> None:
@@ -229,7 +301,7 @@ def test_a_served_model_answers_requests(served: Any) -> None:
     (file,) = answer([base64.b64encode(FILES[0]).decode()])
     np.testing.assert_array_equal(opened(base64.b64decode(file)), expected(A))
     assert answer(A.tolist()) == expected(A).tolist()
-    with pytest.raises(MlflowException, match="damaged or not an image"):
+    with pytest.raises(MlflowException, match="not an image that can be read"):
         answer(["aGVsbG8="])
 
 

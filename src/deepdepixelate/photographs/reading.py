@@ -74,10 +74,20 @@ def image_files(directory: Path) -> list[Path]:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read an image, turned as its EXIF orientation says.
+    """Read an image file; see ``decode_rgb``."""
+    with decoding(), path.open("rb") as file:
+        return decode_rgb(file)
+
+
+def decode_rgb(file: IO[bytes], *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+    """Decode an image, turned as its EXIF orientation says.
 
     Gray becomes three equal channels, 16 bits are rounded to 8, and transparent areas are laid over
     white.
+
+    Args:
+        file: open for reading.
+        max_pixels: see ``opened``.
 
     Returns:
         uint8 RGB of shape (H, W, 3).
@@ -85,8 +95,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: the file cannot be decoded, or is ambiguous; see ``upright``.
     """
-    with decoding(), path.open("rb") as file, opened(file) as image:
-        return np.asarray(over_white(upright(image).image).convert("RGB"))
+    with opened(file, max_pixels=max_pixels) as image:
+        decoded = upright(image, max_pixels=max_pixels).image
+        return np.asarray(over_white(decoded).convert("RGB"))
 
 
 @contextmanager

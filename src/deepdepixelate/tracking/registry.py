@@ -15,7 +15,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.utils import logging_utils
 from PIL import Image
 
@@ -25,6 +25,7 @@ from deepdepixelate.models.weights import Weights, save_weights
 from deepdepixelate.tracking.descriptions import describe_scores
 from deepdepixelate.tracking.lineage import add_metrics
 from deepdepixelate.tracking.outbox import OUTBOX
+from deepdepixelate.tracking.served_model import ON_ERROR
 
 _PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 """What ``served_model`` imports: the requirements of a model."""
@@ -145,7 +146,8 @@ def _signature() -> ModelSignature:
     from a type hint.
     """
     images = Schema([ColSpec(DataType.binary)])
-    signature = ModelSignature(inputs=images, outputs=images)
+    on_error = ParamSchema([ParamSpec("on_error", DataType.string, ON_ERROR[0])])
+    signature = ModelSignature(inputs=images, outputs=images, params=on_error)
     signature._is_signature_from_type_hint = True
     return signature
 
