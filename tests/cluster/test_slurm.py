@@ -10,7 +10,7 @@ from pathlib import Path
 import hosts
 import pytest
 import slurm
-from kedro_project import PROJECT, Project
+from kedro_project import PROJECT, Project, make_project
 from slurm import Cluster
 from small_trainings import (
     SMALL_TRAINING,
@@ -55,11 +55,13 @@ def documented_script(title: str, *changes: tuple[str, str]) -> str:
     return found
 
 
-def submit(cluster: Cluster, project: Project, script: str) -> str:
+def submit(cluster: Cluster, project: Project, script: str, **environment: str) -> str:
     """Submit a batch script; return the number of the job."""
-    (project.path / "train.sbatch").write_text(script)
+    (project.path / "job.sbatch").write_text(script)
     options = ("--parsable", "--output=job.log")
-    job = cluster.run("sbatch", *options, "train.sbatch", folder=project.path, PATH=PATH)
+    job = cluster.run(
+        "sbatch", *options, "job.sbatch", folder=project.path, PATH=PATH, **environment
+    )
     return job.strip()
 
 
@@ -97,3 +99,40 @@ def test_the_documents_script_is_stopped_and_finishes(
     assert "pretrain was stopped by SIGTERM after update" in output
     assert "pretrain resumes after update" in output
     assert_same_weights(undisturbed, project, "srresnet", tolerance=0)
+
+
+def test_the_documents_script_starts_ray(cluster: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    stages = ("--pipelines", "ingest,degrade")
+    small = "ingest.limit_per_split=12,ingest.images_per_shard=1"  # enough tasks for both nodes
+    local, project = make_project(tmp_path / "local"), make_project(tmp_path / "project")
+    local.kedro("run", *stages, "--params", small).assert_success()
+
+    def run(parameters: str) -> tuple[str, str]:
+        """The state in which a job ends, and what it printed."""
+        script = documented_script(
+            "and stops the cluster:",
+            ("--nodes=4", "--nodes=2"),
+            ("--env celeba ", ""),
+            ("engine=ray", f"{parameters},engine=ray"),
+        )
+        job = submit(cluster, project, script, RAY_gcs_rpc_server_reconnect_timeout_s="20")
+        state = cluster.wait_for(job, "COMPLETED", "FAILED", seconds=300)
+        logs = [project.path / "job.log", *project.path.glob("slurm-*.out")]
+        return state, "".join(log.read_text() for log in logs)
+
+    state, output = run("ingest.width=1")
+    assert state == "FAILED", output
+    assert "the crop of 176x216 pixels is larger" in output
+    state, output = run(small)  # the job before left nothing behind that it meets
+    assert state == "COMPLETED", output
+    assert files_in(project, "data/05_model_input") == files_in(local, "data/05_model_input")
+    for node in ("host-a", "host-b"):
+        assert list((cluster.folder / f"ray-{node}").glob("session_*/logs/worker-*")), node
+
+
+def files_in(project: Project, folder: str) -> dict[str, bytes]:
+    """The content of every file in a folder, by its path there."""
+    root = project.path / folder
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}

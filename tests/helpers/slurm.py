@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,12 @@ ReturnToService=2
 KillWait=60
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+_OWN_PROCESSES = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""A node sees its own processes only: ``ray stop`` kills all of Ray's that it sees."""
+
+_OWN_RAY = 'mkdir -p /tmp/ray && mount --bind "$0" /tmp/ray && { "$@" & wait; }'
+"""Ray's files about its processes, too, are those of one node. The shell reaps orphans, as init."""
 
 
 def missing() -> str | None:
@@ -105,17 +110,18 @@ def slurm_cluster(folder: Path, nodes: Sequence[Host]) -> Iterator[Cluster]:
             configuration = ("-D", "-f", f"{folder}/slurm.conf")
             start(*nodes[0].command("slurmctld", *configuration))
             for node in nodes:
-                start(*node.command("slurmd", "-N", node.name, *configuration))
+                daemon = ("slurmd", "-N", node.name, *configuration)
+                ray = folder / f"ray-{node.name}"
+                ray.mkdir()
+                own = (*_OWN_PROCESSES, "sh", "-c", _OWN_RAY, str(ray))
+                start(*node.command(*own, *daemon))
             cluster = Cluster(folder, nodes[0])
             _wait_until_idle(cluster, len(nodes))
             yield cluster
         finally:
             for process in reversed(started):
-                process.send_signal(signal.SIGTERM)
-            for process in started:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
                 process.kill()
+                process.wait()
 
 
 def _wait_until_idle(cluster: Cluster, nodes: int) -> None:
