@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import Signals
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, get_args
 
@@ -99,7 +100,7 @@ def _max_megapixels(
     return click.option(*names, default=default, show_default=True, callback=_as_pixels, help=text)
 
 
-MODEL = "srgan, srresnet, photo or a .safetensors file."
+MODEL = "srgan, srresnet, photo, a .safetensors file, or a registered model (models:/NAME@latest)."
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
 )
@@ -107,6 +108,19 @@ tile_option = click.option(
     "--tile", default=TILE, show_default=True, type=click.IntRange(min=16), help="Side of tiles."
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing files.")
+
+
+def _downloaded(model: str) -> str:
+    """The file of a registered model, which is removed when the command ends; or the model."""
+    if not model.startswith("models:/"):
+        return model
+    load_settings()
+    from deepdepixelate.tracking.registry import download
+    from deepdepixelate.tracking.store import ProjectStore
+
+    ProjectStore(Path.cwd()).use()
+    folder = click.get_current_context().with_resource(TemporaryDirectory())
+    return str(download(model, Path(folder)))
 
 
 class _Commands(click.Group):
@@ -184,7 +198,7 @@ def enhance(
     enhance_photographs(
         photographs,
         output,
-        model=model,
+        model=_downloaded(model),
         faces="files" if face_files else "put_back" if faces else "ignore",
         format=form,
         quality=quality,
@@ -211,7 +225,7 @@ def export(output: Path, model: str, overwrite: bool) -> None:
     try:
         if output.exists() and not overwrite:
             raise UserError(f"{output} exists; --overwrite replaces it.")
-        export_onnx(find_generator(model), output)
+        export_onnx(find_generator(_downloaded(model)), output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}.") from error
     click.echo(output)
@@ -253,7 +267,7 @@ def demo(
     with serving(
         host=host,
         port=port,
-        models=models or NAMES,
+        models=[_downloaded(each) for each in models] or NAMES,
         device=device,
         tile=tile,
         max_pixels=max_pixels,

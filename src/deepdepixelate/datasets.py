@@ -267,6 +267,44 @@ class PackagedWeights(_Packaged["Weights"]):
         return find_generator(self._name)
 
 
+class RegisteredWeights(_ReadOnly["Weights"]):
+    """A generator of MLflow's registry, downloaded once: all nodes of a run get one version.
+
+    Args:
+        generator: srresnet or srgan.
+        dataset: the name of the data that it was trained on.
+        model: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; None for the newest version of
+            the generator that was trained on the data.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: str,
+        dataset: str,
+        model: str | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._generator, self._dataset, self._model = generator, dataset, model
+        self._weights: Weights | None = None
+        self.metadata = metadata
+
+    def load(self) -> "Weights":
+        from deepdepixelate.tracking.registry import find_registered, registered_name
+
+        if self._weights is None:
+            newest = f"models:/{registered_name(self._generator, self._dataset)}@latest"
+            self._weights = find_registered(self._model or newest)
+        return self._weights
+
+    def check(self) -> None:
+        """Raise UserError if there is no such model; called before a run."""
+        self.load()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"generator": self._generator, "dataset": self._dataset, "model": self._model}
+
+
 class PackagedHistory(_Packaged[pd.DataFrame]):
     """The training history of a generator of the package; ``name`` is pretrain or train_gan."""
 

@@ -15,8 +15,11 @@ STAGES = {
 PACKAGED = ("srresnet", "srgan", "photo", "pretrain_history", "train_gan_history")
 """Inputs that ``evaluate_packaged`` takes from the package. ``evaluate`` has no ``photo``."""
 
-PACKAGED_RESULTS = ("scores", "spectra", "evaluation", "comparison", "report")
-"""Outputs of ``evaluate`` that ``evaluate_packaged`` writes to a folder of its own."""
+REGISTERED = ("srresnet", "srgan", "pretrain_history", "train_gan_history")
+"""Inputs that ``evaluate_registered`` takes from MLflow's registry."""
+
+RESULTS = ("scores", "spectra", "evaluation", "comparison", "report")
+"""Outputs of ``evaluate`` that these two write to folders of their own."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -28,7 +31,12 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluate_packaged": pipeline(
             evaluate.create_pipeline("photo"),
             inputs={name: f"packaged_{name}" for name in PACKAGED},
-            outputs={name: f"packaged_{name}" for name in PACKAGED_RESULTS},
+            outputs={name: f"packaged_{name}" for name in RESULTS},
+        ),
+        "evaluate_registered": pipeline(
+            evaluate.create_pipeline(),
+            inputs={name: f"registered_{name}" for name in REGISTERED},
+            outputs={name: f"registered_{name}" for name in RESULTS},
         ),
         "download": download.create_pipeline(),
         "verify": verify.create_pipeline(),

@@ -19,8 +19,8 @@ from deepdepixelate.tracking.store import describe_active_run
 
 logger = logging.getLogger(__name__)
 
-_EVALUATIONS = ("evaluation", "packaged_evaluation")
-_REPORTS = ("report", "packaged_report")
+_EVALUATIONS = ("evaluation", "packaged_evaluation", "registered_evaluation")
+_REPORTS = ("report", "packaged_report", "registered_report")
 _RESULTS = (*_REPORTS, "srgan", "srresnet", "lr_train", "ingest_report")
 """Outputs from the most to the least interesting; the first one that was written is printed."""
 
@@ -70,7 +70,7 @@ class SummaryHooks:
             evaluation = catalog.load(name)
             for table in _tables(evaluation):
                 console.print(table)
-            for remark in compare_with_bicubic(evaluation, packaged=name != "evaluation"):
+            for remark in compare_with_bicubic(evaluation, packaged=name == "packaged_evaluation"):
                 console.print(remark, highlight=False, markup=False, soft_wrap=True)
         skipped = self._nodes - self._started
         project = Path(run_params["project_path"])
@@ -216,6 +216,9 @@ def _next_step(
         return f"kedro run --env celeba --pipeline ingest{others}"
     if "packaged_report" in outputs:
         return "deepdepixelate enhance PHOTO -o enlarged"
+    if "registered_report" in outputs:
+        model = catalog.load("registered_srgan").provenance["registered_model"]
+        return f"deepdepixelate enhance PHOTO -o enlarged --model {model}"
     if "report" in outputs:
         weights = _shown(catalog, "srgan", project)
         return f"deepdepixelate enhance PHOTO -o enlarged --model {weights}"

@@ -1,5 +1,6 @@
 """The record on an MLflow server with PostgreSQL and an S3 store, all of it started here."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ import mlflow
 import numpy as np
 import pytest
 import sqlalchemy
-from kedro_project import Project, copy_of, make_project
+from kedro_project import Outcome, Project, copy_of, make_project
+from kedro_project import run as run_command
 from local_server import free_port, mlflow_server
+from PIL import Image
 from processes import Process
 
 from deepdepixelate.models.enlarge import Enlarger
@@ -176,6 +179,44 @@ def test_a_model_comes_back_from_the_server(project: Project) -> None:
     image = np.random.default_rng(0).integers(0, 256, (10, 12, 3), np.uint8)
     expected = Enlarger(weights, device="cpu", precision="fp32")(image)
     np.testing.assert_array_equal(model.predict(image), expected)
+
+
+def test_a_second_person_scores_and_uses_the_model_by_its_name(
+    project: Project, stack: Stack, tmp_path: Path
+) -> None:
+    second = make_project(tmp_path / "second")
+    data = "data/05_model_input"
+    shutil.copytree(project.path / data, second.path / data)
+    name = "deepdepixelate-srgan-sample"
+
+    def evaluate(model: str) -> Outcome:
+        parameters = f"{TINY},evaluate.registered.srgan=models:/{model}"
+        command = ("run", "--pipeline", "evaluate_registered", "--params", parameters)
+        return second.kedro(*command)
+
+    evaluate(f"{name}/77").assert_readable_error(f"the model models:/{name}/77", stack.address)
+    outcome = evaluate(f"{name}@latest")
+    outcome.assert_success()
+    assert f"--model models:/{name}/1" in outcome.output
+    reporting = "data/08_reporting/sample"
+    first, other = (
+        json.loads((each / "evaluation.json").read_text())
+        for each in (project.path / reporting, second.path / reporting / "registered")
+    )
+    assert other["sets"] == first["sets"]
+    of_srgan = other["provenance"]["weights"]["srgan"]
+    assert of_srgan["registered_model"] == f"models:/{name}/1"
+    client = mlflow.MlflowClient(stack.address)
+    run = client.get_run(other["provenance"]["mlflow_run_id"])
+    assert run.data.tags["evaluates.srgan.run"] == of_srgan["mlflow_run_id"]
+    assert not (second.path / "data/06_models").exists()
+
+    Image.new("RGB", (20, 16), "gray").save(second.path / "photo.png")
+    command = ("enhance", "photo.png", "--model", f"models:/{name}@latest")
+    enlarged = run_command("deepdepixelate", *command, folder=second.path)
+    enlarged.assert_success()
+    with Image.open(second.path / f"enhanced/photo-{name}-1-4x.png") as image:
+        assert image.size == (80, 64)
 
 
 @pytest.mark.long

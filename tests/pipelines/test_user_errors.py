@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kedro_project import Project, make_project
+from kedro_project import Project, make_project, run
 
 pytestmark = pytest.mark.slow
 
@@ -143,17 +143,31 @@ def test_weights_of_a_metric_or_loss_that_are_damaged_stop_a_stage_before_it_beg
 def test_bad_settings_of_the_evaluation_are_named_at_once(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     outcome = project.kedro(
-        "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.identity=maybe"
-    )
+        "run", "--params", "evaluate.benchmarks.test=some/place,evaluate.identity=maybe,"
+        "evaluate.registered.srgan=deepdepixelate-srgan"
+    )  # fmt: skip
     outcome.assert_readable_error(
-        "a benchmark cannot be called test", "evaluate.identity", "'auto', 'on' or 'off'"
-    )
+        "a benchmark cannot be called test", "evaluate.identity", "'auto', 'on' or 'off'",
+        "evaluate.registered.srgan",
+    )  # fmt: skip
     assert not (project.path / "mlflow.db").exists()
 
 
 def test_unknown_pipeline_and_environment_are_named(project: Project) -> None:
     project.kedro("run", "--pipeline", "trian_gan").assert_readable_error(
         "unknown pipeline trian_gan",
-        "degrade, download, enhance, evaluate, evaluate_packaged, ingest, pretrain, train_gan",
+        "degrade, download, enhance, evaluate, evaluate_packaged, evaluate_registered, ingest, "
+        "pretrain, train_gan",
     )
     project.kedro("run", "--env", "celebb").assert_readable_error("conf/celebb")
+
+
+def test_a_registered_model_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    command = ("deepdepixelate", "enhance", "photo.png", "--model", "models:/faces@latest")
+    run(*command, folder=tmp_path).assert_readable_error("there is no mlflow.db in", "MLFLOW_TR")
+    down = run(*command, folder=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    down.assert_readable_error("the MLflow server http://127.0.0.1:9", "does not answer")
+    project = make_project(tmp_path / "project")
+    (project.path / "mlflow.db").touch()
+    outcome = run(*command, folder=project.path)
+    outcome.assert_readable_error("the model models:/faces@latest cannot be loaded from sqlite:")

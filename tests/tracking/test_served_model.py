@@ -29,9 +29,14 @@ from PIL import Image
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.enlarge import Enlarger
 from deepdepixelate.models.generator import Generator, GeneratorArchitecture
-from deepdepixelate.models.weights import Weights, save_weights
+from deepdepixelate.models.weights import Weights, load_weights, save_weights
 from deepdepixelate.tracking.outbox import OUTBOX
-from deepdepixelate.tracking.registry import register_generator, registered_name
+from deepdepixelate.tracking.registry import (
+    download,
+    find_registered,
+    register_generator,
+    registered_name,
+)
 from deepdepixelate.tracking.served_model import ImageEnlarger
 
 NAME = "deepdepixelate-srgan-sample"
@@ -288,6 +293,31 @@ def test_a_registered_model_predicts_bit_for_bit(served: Any, run_id: str) -> No
         np.testing.assert_array_equal(opened(model.predict(FILES[1])), expected(B))
         (one,) = model.predict(pd.DataFrame({"image": FILES[:1]}))
         np.testing.assert_array_equal(opened(one), expected(A))
+
+
+@pytest.mark.slow
+def test_a_registered_generator_is_found_by_its_name(run_id: str, tmp_path: Path) -> None:
+    found = find_registered(f"models:/{NAME}@latest")
+    assert found.digest == make_weights().digest
+    version = found.provenance["registered_model"].removeprefix(f"models:/{NAME}/")
+    assert find_registered(f"models:/{NAME}/{version}").provenance == found.provenance
+    path = download(f"models:/{NAME}/1", tmp_path)
+    assert path.name == f"{NAME}-1.safetensors"
+    assert load_weights(path).provenance["registered_model"] == f"models:/{NAME}/1"
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_used_is_named(run_id: str) -> None:
+    for name in ("deepdepixelate-srgan@latest", f"{NAME}/77", f"{NAME}@best"):
+        with pytest.raises(UserError, match=f"the model models:/{name} cannot be loaded"):
+            find_registered(f"models:/{name}")
+    with mlflow.start_run():
+        other = mlflow.pyfunc.log_model(
+            name="other", python_model=lambda model_input: model_input, pip_requirements=[]
+        )
+    mlflow.register_model(other.model_uri, "other")
+    with pytest.raises(UserError, match=r"models:/other/1 .* is not a generator of DeepDepixelate"):
+        find_registered("models:/other@latest")
 
 
 @pytest.mark.slow

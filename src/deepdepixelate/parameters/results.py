@@ -28,6 +28,19 @@ class BenchmarkFolders(Section):
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
+RegisteredModel = Annotated[str, Field(pattern=r"^models:/.")]
+
+
+class RegisteredModels(Section):
+    """Generators of MLflow's registry, for ``evaluate_registered``."""
+
+    srresnet: RegisteredModel | None
+    """The SRResNet that ``evaluate_registered`` scores, as ``models:/NAME@latest`` or
+    ``models:/NAME/3``; null: the newest one that was trained on this data set."""
+    srgan: RegisteredModel | None
+    """The SRGAN, likewise."""
+
+
 class EvaluateParameters(Section):
     """Scores, the comparison picture and the report."""
 
@@ -50,6 +63,7 @@ class EvaluateParameters(Section):
     """Test images of each degraded set, spread evenly over the split; null: all."""
     identity: Literal["auto", "on", "off"]
     """Measure the identity distance of faces. auto: if the extra ``identity`` is installed."""
+    registered: RegisteredModels
 
     @field_validator("identity", mode="before")
     @classmethod

@@ -173,7 +173,7 @@ class TrackingHooks:
                 from deepdepixelate.tracking.registry import register_generator
 
                 register_generator(dataset_name, data, self._dataset)
-        elif dataset_name in ("evaluation", "packaged_evaluation"):
+        elif dataset_name in ("evaluation", "packaged_evaluation", "registered_evaluation"):
             weights, sets = data["provenance"]["weights"], data["sets"]
             link = partial(lineage.link_evaluation, weights, sets)
             OUTBOX.send("the links to the evaluated trainings", link)

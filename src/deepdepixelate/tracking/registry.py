@@ -1,10 +1,11 @@
-"""Registers trained generators in MLflow's model registry."""
+"""Registers trained generators in MLflow's model registry, and finds them there."""
 
 import base64
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from io import BytesIO
@@ -14,21 +15,27 @@ from tempfile import TemporaryDirectory
 import mlflow
 import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.utils import logging_utils
 from PIL import Image
 
 import deepdepixelate
+from deepdepixelate.errors import UserError, first_line
 from deepdepixelate.models.generator import GeneratorArchitecture
-from deepdepixelate.models.weights import Weights, save_weights
+from deepdepixelate.models.weights import Weights, load_weights, save_weights
 from deepdepixelate.tracking.descriptions import describe_scores
 from deepdepixelate.tracking.lineage import add_metrics
 from deepdepixelate.tracking.outbox import OUTBOX
 from deepdepixelate.tracking.served_model import ON_ERROR
+from deepdepixelate.tracking.store import without_password
 
 _PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch")
 """What ``served_model`` imports: the requirements of a model."""
+
+_LOADER = "deepdepixelate.tracking.served_model"
 
 _TITLES = {"srresnet": "SRResNet (mean squared error)", "srgan": "SRGAN (adversarial)"}
 
@@ -82,6 +89,54 @@ def register_generator(generator: str, weights: Weights, dataset: str) -> None:
     OUTBOX.send(f"the model {name}", register)
 
 
+def find_registered(uri: str) -> Weights:
+    """Download a registered generator from MLflow's tracking store.
+
+    Args:
+        uri: ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``. The alias ``latest`` is the newest
+            version.
+
+    Returns:
+        The weights. Their provenance has one entry more, ``registered_model``: the URI with the
+        version for which the alias stood.
+
+    Raises:
+        UserError: there is no such model, it is not one of ``register_generator``, or the store
+            fails.
+    """
+    place = without_password(mlflow.get_tracking_uri())
+    try:
+        with _quiet(), TemporaryDirectory() as folder:
+            name_and_version = get_model_name_and_version(mlflow.MlflowClient(), uri)
+            found = f"models:/{'/'.join(map(str, name_and_version))}"
+            path = mlflow.artifacts.download_artifacts(found, dst_path=folder)
+            flavor = Model.load(path).flavors.get("python_function", {})
+            if flavor.get("loader_module") != _LOADER:
+                raise UserError(
+                    f"{found} on {place} is not a generator of DeepDepixelate. Their names begin "
+                    "with deepdepixelate-."
+                )
+            weights = load_weights(Path(path, flavor["data"]))
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"the model {uri} cannot be loaded from {place}: {first_line(error)}. MLflow's page "
+            "lists the models with their versions; models:/NAME@latest is the newest version."
+        ) from error
+    return replace(weights, provenance={**weights.provenance, "registered_model": found})
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Write a registered generator to ``<folder>/<name>-<version>.safetensors``.
+
+    Raises:
+        UserError: see ``find_registered``.
+    """
+    weights = find_registered(uri)
+    found = weights.provenance["registered_model"].removeprefix("models:/").replace("/", "-")
+    save_weights(folder / f"{found}.safetensors", weights)
+    return folder / f"{found}.safetensors"
+
+
 def _log_model(generator: str, weights: Weights, dataset: str, folder: Path) -> LoggedModel:
     """Log a generator as an output of the active run, with the metrics of its last validation.
 
@@ -128,7 +183,7 @@ def _save_model(generator: str, weights: Weights, folder: Path, model: LoggedMod
             model_uuid=model.model_id,
             model_id=model.model_id,
         ),
-        loader_module="deepdepixelate.tracking.served_model",
+        loader_module=_LOADER,
         data_path=str(path),
         code_paths=[str(code)],
         # Without the label of a local build, such as +cpu, which the package index does not have.

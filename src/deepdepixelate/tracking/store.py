@@ -81,6 +81,20 @@ class ProjectStore:
                 self._relocate()
             yield
 
+    def use(self) -> None:
+        """Let MLflow read this store, outside a run.
+
+        Raises:
+            UserError: there is none, or see ``setting_up``.
+        """
+        if not os.environ.get(SERVER_VARIABLE) and not self._database.is_file():
+            raise UserError(
+                f"there is no {_DATABASE} in {self._database.parent}. Run the command in the "
+                f"project's folder, or name the MLflow server in {SERVER_VARIABLE}."
+            )
+        with self.setting_up():
+            mlflow.set_tracking_uri(self.uri)
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Start a run within it: raises UserError if the server does not answer, or fails."""
