@@ -294,7 +294,15 @@ def worker(rendezvous: str, devices: int | None, hosts: int, max_restarts: int) 
     installation and the same number of processes.
     """
     load_settings()
+    # This process holds the connection to the first host. When that ends, PyTorch prints traces of
+    # C++ as warnings; the error that follows says it in a line. The variable is read at the import.
+    level = "TORCH_CPP_LOG_LEVEL"
+    is_default = level not in os.environ
+    os.environ.setdefault(level, "ERROR")
     import torch
+
+    if is_default:
+        del os.environ[level]  # the processes that train keep their warnings
 
     from deepdepixelate.training.launch import join
 
