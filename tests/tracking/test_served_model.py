@@ -246,6 +246,19 @@ def test_a_limit_that_is_no_positive_number_is_reported(
         ImageEnlarger(path)
 
 
+@pytest.mark.parametrize("on_error", ["raise", "report"])
+@pytest.mark.parametrize("given", [FILES, np.stack([A, A])])
+def test_work_stops_before_the_timeout_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, on_error: str
+) -> None:
+    path = tmp_path / "srgan.safetensors"
+    save_weights(path, make_weights())
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
+    with pytest.raises(MlflowException, match="longer than 0 s: send fewer or smaller") as raised:
+        ImageEnlarger(path).predict(given, params={"on_error": on_error})
+    assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
 def test_only_celeba_has_the_plain_name() -> None:
     assert registered_name("srgan", "celeba") == "deepdepixelate-srgan"
     assert registered_name("srgan", "sample") == "deepdepixelate-srgan-sample"

@@ -7,9 +7,10 @@ module as its loader. Nothing is pickled, and a process without the project can 
 import base64
 import binascii
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,12 @@ the processors busy for nobody."""
 _DEFAULT_LIMIT = "4"  # megapixels; about a minute on two CPU cores
 
 
+_TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+"""Environment variable that MLflow sets in its server: seconds after which it answers 504."""
+_OF_TIMEOUT = 0.9
+"""Work on a request stops after this part of the timeout, so that the answer has a reason."""
+
+
 class InvalidImageError(MlflowException):
     """An image that cannot be enlarged.
 
@@ -50,16 +57,22 @@ class InvalidImageError(MlflowException):
         return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
 
 
+class SlowRequestError(InvalidImageError):
+    """The images of a request take longer than it may. Without it, the work would go on."""
+
+
 class ImageEnlarger:
     """Enlarges images in float32, tile by tile, on the first GPU or else the CPU.
 
     Images of more than 4 megapixels are refused; the environment variable
-    DEEPDEPIXELATE_MAX_MEGAPIXELS sets another limit.
+    DEEPDEPIXELATE_MAX_MEGAPIXELS sets another limit. In MLflow's server, work on a request stops
+    shortly before its timeout.
     """
 
     def __init__(self, weights: Path) -> None:
         self._enlarger = Enlarger(load_weights(weights), precision="fp32")
         self._max_pixels = _max_pixels()
+        self._seconds = float(os.environ.get(_TIMEOUT, "inf")) * _OF_TIMEOUT
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """Enlarge one image or several: pixels to pixels, encoded images to PNG.
@@ -86,37 +99,52 @@ class ImageEnlarger:
         Raises:
             MlflowException: ``INVALID_PARAMETER_VALUE``: an image is damaged or too large, or
                 pixels are not RGB (gray or with alpha). The message names the image and the
-                problem.
+                problem. Or, in a server: the images take longer than a request may.
         """
         items = _items(model_input)
         on_error = (params or {}).get("on_error", ON_ERROR[0])
         if on_error not in ON_ERROR:
             raise InvalidImageError(f"on_error is {on_error!r}: {' or '.join(ON_ERROR)} is needed")
+        check_time = self._clock()
         if on_error == "report":
-            rows = [self._report(item) for item in ([model_input] if items is None else items)]
+            given = [model_input] if items is None else items
+            rows = [self._report(item, check_time) for item in given]
             return pd.DataFrame(rows, columns=["image", "error"], dtype=object)
         if items is None:
-            return self._one(model_input, "the image")
-        return [self._one(item, f"image {index}") for index, item in enumerate(items)]
+            return self._one(model_input, "the image", check_time)
+        return [self._one(item, f"image {index}", check_time) for index, item in enumerate(items)]
 
-    def _report(self, item: Any) -> tuple[str, str]:
+    def _clock(self) -> Callable[[], None]:
+        """Start the time of a request; the function raises SlowRequestError once it is over."""
+        end = monotonic() + self._seconds
+
+        def check() -> None:
+            if monotonic() > end:
+                raise SlowRequestError(
+                    f"the images take longer than {self._seconds:g} s: send fewer or smaller ones "
+                    "in a request"
+                )
+
+        return check
+
+    def _report(self, item: Any, check_time: Callable[[], None]) -> tuple[str, str]:
         """The enlarged image, and the error."""
         try:
-            enlarged = self._one(item, "the image")
+            enlarged = self._one(item, "the image", check_time)
             png = enlarged if isinstance(enlarged, bytes) else _encode(enlarged)
+        except SlowRequestError:
+            raise
         except InvalidImageError as error:
             return "", error.reason
         return base64.b64encode(png).decode(), ""
 
-    def _one(self, image: Any, name: str) -> Any:
+    def _one(self, image: Any, name: str, check_time: Callable[[], None]) -> Any:
         if isinstance(image, bytes | bytearray | memoryview | str):
-            return _encode(self._enlarge(_decode(image, name, self._max_pixels)))
-        return self._enlarge(_check(image, name, self._max_pixels))
-
-    def _enlarge(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return _encode(self._enlarger(_decode(image, name, self._max_pixels), check_time))
+        pixels = _check(image, name, self._max_pixels)
         if pixels.ndim == 4:
-            return np.stack([self._enlarge(image) for image in pixels])
-        return self._enlarger(pixels)
+            return np.stack([self._enlarger(each, check_time) for each in pixels])
+        return self._enlarger(pixels, check_time)
 
 
 def _max_pixels() -> int:
