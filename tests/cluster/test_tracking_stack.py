@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -244,8 +245,12 @@ def test_four_runs_at_a_time_are_recorded_though_the_server_restarts(
         for _, log in started:
             wait_for("/60 [", log)
         stack.stop()
-        time.sleep(3)
+        for process, log in started:
+            wait_for(") fails: ", log)
+            os.kill(process.pid, signal.SIGSTOP)  # or it would end before the server is back
         stack.start()
+        for process, _ in started:
+            os.kill(process.pid, signal.SIGCONT)
         for process, log in started:
             assert process.wait(300) == 0, log.read_text()
     found = client.search_runs([experiment.experiment_id])
