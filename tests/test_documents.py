@@ -38,6 +38,7 @@ SNIPPETS = [
     pytest.param(code, id=f"{document.stem}-{number}")
     for document in DOCUMENTS
     for number, code in enumerate(blocks(document, "python"))
+    if "pyspark" not in code  # tests/cluster/test_spark.py runs it
 ]
 
 
