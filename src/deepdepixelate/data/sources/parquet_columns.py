@@ -80,5 +80,5 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _of_values(kind: pa.DataType) -> pa.DataType:
-    """The type of the values; of categories, as pandas calls them, that of their texts."""
+    """The type of the values of a column of categories, or the type itself."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind

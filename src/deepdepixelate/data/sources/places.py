@@ -35,17 +35,22 @@ def _exists(place: UPath) -> bool:
     try:
         place.fs.info(place.path)
     except FileNotFoundError as error:
-        if _hidden_failure(error):
+        if _failure(error):
             raise
         return False
     return True
 
 
-def _hidden_failure(error: FileNotFoundError) -> BaseException | None:
-    """The refused connection or missing bucket that fsspec reports as a missing file, if any."""
+def _failure(error: Exception) -> BaseException | None:
+    """What failed; None if a file is missing, and nothing else is wrong.
+
+    fsspec reports a refused connection and a missing bucket as a missing file, too.
+    """
+    if not isinstance(error, FileNotFoundError):
+        return error
     cause = error.__cause__
-    is_failure = isinstance(cause, OSError) and cause.errno is not None
-    return cause if is_failure or type(cause).__name__ == "NoSuchBucket" else None
+    is_refused = isinstance(cause, OSError) and cause.errno is not None
+    return cause if is_refused or type(cause).__name__ == "NoSuchBucket" else None
 
 
 def read_image(place: Location) -> bytes:
@@ -178,7 +183,7 @@ def retrying(place: UPath, action: Callable[[], Result]) -> Result:
         except (RejectedImageError, UserError, ImportError):
             break
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and not _hidden_failure(error):
+            if _failure(error) is None:
                 break
             time.sleep(_PAUSE * 2**attempt)
     with reporting_failures(place):
@@ -202,10 +207,7 @@ def reporting_failures(place: Location, action: str = "read") -> Iterator[None]:
         remedy = 'pip install "deepdepixelate[s3]"' if extra else "Install its package with pip"
         raise UserError(f"{place} cannot be {action}: {brief(error)}. {remedy}.") from error
     except Exception as error:
-        if isinstance(place, Path):
-            raise
-        failure: BaseException | None = error
-        if isinstance(error, FileNotFoundError) and (failure := _hidden_failure(error)) is None:
+        if isinstance(place, Path) or (failure := _failure(error)) is None:
             raise
         raise UserError(
             f"{place} cannot be {action}: {brief(failure)}. Check the address, the network and the "
