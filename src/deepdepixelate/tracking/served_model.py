@@ -6,6 +6,7 @@ module as its loader. Nothing is pickled, and a process without the project can 
 
 import base64
 import binascii
+import json
 import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -30,19 +31,18 @@ ON_ERROR = ("raise", "report")
 """Values of the parameter ``on_error``, the default first."""
 
 _LIMIT = "DEEPDEPIXELATE_MAX_MEGAPIXELS"
-"""Environment variable: larger images are refused. One that takes longer than a request may, keeps
-the processors busy for nobody."""
-_DEFAULT_LIMIT = "4"  # megapixels; about a minute on two CPU cores
-
+"""Environment variable: larger images are refused before they are decoded."""
+_DEFAULT_LIMIT = "4"
 
 _TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 """Environment variable that MLflow sets in its server: seconds after which it answers 504."""
 _OF_TIMEOUT = 0.9
-"""Work on a request stops after this part of the timeout, so that the answer has a reason."""
+"""Work on a request stops after this part of the timeout, so that the answer has a reason. Without
+it, the work would go on after the answer, for nobody."""
 
 
-class InvalidImageError(MlflowException):
-    """An image that cannot be enlarged.
+class RequestError(MlflowException):
+    """A request that cannot be answered.
 
     MLflow's server puts the whole input before the message of an exception. The client has it, and
     it may have megabytes: the answer is the reason alone.
@@ -53,12 +53,12 @@ class InvalidImageError(MlflowException):
         self.reason = f"{reason}."
 
     def serialize_as_json(self) -> str:
-        self.message = self.reason
-        return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
+        """What the server answers."""
+        return json.dumps({"error_code": self.error_code, "message": self.reason})
 
 
-class SlowRequestError(InvalidImageError):
-    """The images of a request take longer than it may. Without it, the work would go on."""
+class InvalidImageError(RequestError):
+    """An image that cannot be enlarged."""
 
 
 class ImageEnlarger:
@@ -104,7 +104,7 @@ class ImageEnlarger:
         items = _items(model_input)
         on_error = (params or {}).get("on_error", ON_ERROR[0])
         if on_error not in ON_ERROR:
-            raise InvalidImageError(f"on_error is {on_error!r}: {' or '.join(ON_ERROR)} is needed")
+            raise RequestError(f"on_error is {on_error!r}: {' or '.join(ON_ERROR)} is needed")
         check_time = self._clock()
         if on_error == "report":
             given = [model_input] if items is None else items
@@ -115,12 +115,12 @@ class ImageEnlarger:
         return [self._one(item, f"image {index}", check_time) for index, item in enumerate(items)]
 
     def _clock(self) -> Callable[[], None]:
-        """Start the time of a request; the function raises SlowRequestError once it is over."""
+        """Start the time of a request; the function raises RequestError once it is over."""
         end = monotonic() + self._seconds
 
         def check() -> None:
             if monotonic() > end:
-                raise SlowRequestError(
+                raise RequestError(
                     f"the images take longer than {self._seconds:g} s: send fewer or smaller ones "
                     "in a request"
                 )
@@ -132,8 +132,6 @@ class ImageEnlarger:
         try:
             enlarged = self._one(item, "the image", check_time)
             png = enlarged if isinstance(enlarged, bytes) else _encode(enlarged)
-        except SlowRequestError:
-            raise
         except InvalidImageError as error:
             return "", error.reason
         return base64.b64encode(png).decode(), ""
@@ -168,7 +166,7 @@ def _items(model_input: Any) -> Sequence[Any] | None:
     """The images of a collection; None if the input is one array or one encoded image."""
     if isinstance(model_input, pd.DataFrame):
         if len(model_input.columns) != 1:
-            raise InvalidImageError(
+            raise RequestError(
                 f"the table has {len(model_input.columns)} columns: one, of images, is needed"
             )
         model_input = model_input.iloc[:, 0]
