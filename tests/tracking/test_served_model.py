@@ -337,7 +337,8 @@ def test_a_model_that_cannot_be_used_is_named(run_id: str) -> None:
 def test_a_served_model_answers_requests(served: Any) -> None:
     def answer(inputs: Any) -> Any:
         request = json.dumps({"inputs": inputs}), "application/json"
-        response = scoring_server.invocations(*request, served, served.input_schema)
+        schema = served.metadata.get_input_schema()
+        response = scoring_server.invocations(*request, served, schema)
         assert response.status == 200
         return json.loads(response.response)["predictions"]
 
