@@ -148,7 +148,7 @@ def test_bad_settings_of_the_evaluation_are_named_at_once(tmp_path: Path) -> Non
     )  # fmt: skip
     outcome.assert_readable_error(
         "a benchmark cannot be called test", "evaluate.identity", "'auto', 'on' or 'off'",
-        "evaluate.registered.srgan",
+        "evaluate.registered.srgan: must be models:/NAME@latest or models:/NAME/VERSION",
     )  # fmt: skip
     assert not (project.path / "mlflow.db").exists()
 

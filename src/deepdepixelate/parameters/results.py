@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.types import Count, Device, Quality, Section, UserPath
@@ -28,7 +35,13 @@ class BenchmarkFolders(Section):
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
-RegisteredModel = Annotated[str, Field(pattern=r"^models:/.")]
+def _check_model(uri: str) -> str:
+    if not uri.startswith("models:/"):
+        raise ValueError("must be models:/NAME@latest or models:/NAME/VERSION")
+    return uri
+
+
+RegisteredModel = Annotated[str, AfterValidator(_check_model)]
 
 
 class RegisteredModels(Section):
