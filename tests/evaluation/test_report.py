@@ -210,6 +210,7 @@ EVALUATION: dict[str, Any] = {
             "srresnet": {
                 "digest": "c" * 64,
                 "fingerprint": {"settings": {"updates": 6000, "learning_rate": {"initial": 2e-3}}},
+                "trained_from": [{"digest": "d" * 64}, {"digest": "e" * 64, "seed": 3}],
             }
         },
         "device": "cpu",
@@ -442,6 +443,7 @@ def test_provenance_says_where_the_figures_come_from(visit: Visit) -> None:
     for part in ("0123456789abcdef", "a" * 64, "c" * 64, "learning_rate.initial", "12.34"):
         assert part in said
     assert re.search(r"git_commit\s+not available", said)
+    assert re.search(r"trained_from\.2\.seed\s+3", said)
 
 
 def test_a_keyboard_reaches_every_section_and_wide_table(visit: Visit) -> None:

@@ -267,6 +267,7 @@ class TestStartFrom:
             if name.endswith(("weight", "bias")):
                 torch.testing.assert_close(weights.tensors[name], tensor, rtol=0, atol=1e-9)
         assert weights.provenance["fingerprint"]["start_from"] == pretrained.digest
+        assert weights.provenance["trained_from"] == pretrained.lineage()
 
     def test_other_weights_are_another_training(
         self, place: Place, pretrained: Weights, tmp_path: Path
@@ -365,6 +366,8 @@ class TestTrainGan:
         assert fingerprint["pretrained"] == pretrained.digest
         assert fingerprint["settings"]["content"] == "mse"
         assert discriminator.provenance["fingerprint"] == fingerprint
+        assert generator.provenance["trained_from"] == pretrained.lineage()
+        assert "trained_from" not in pretrained.provenance
 
     def test_starts_from_the_pretrained_weights(self, place: Place, pretrained: Weights) -> None:
         still = {"learning_rate": {"initial": 1e-12, "schedule": "constant"}}

@@ -172,9 +172,11 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries as one, with names joined by dots."""
+    """Nested dictionaries as one, with names joined by dots; their lists are numbered from 1."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = {str(number): each for number, each in enumerate(value, 1)}
         if isinstance(value, Mapping) and value:
             flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
         else:

@@ -38,7 +38,8 @@ class Weights:
         kind: generator or discriminator.
         architecture: the fields of the network's architecture class.
         tensors: state dict, on the CPU.
-        provenance: stage, parameters, data, run, commit and versions of the training.
+        provenance: stage, parameters, data, run, commit and versions of the training; and, if it
+            began with other weights, ``trained_from``: see ``lineage``.
     """
 
     kind: Kind
@@ -50,6 +51,12 @@ class Weights:
     def digest(self) -> str:
         """SHA-256 of the tensors, independent of the file; see ``digest``."""
         return digest(self.tensors)
+
+    def lineage(self) -> list[dict[str, Any]]:
+        """Digest and provenance of these weights, then of those that they were trained from."""
+        own = {"digest": self.digest, **self.provenance}
+        earlier = own.pop("trained_from", [])
+        return [own, *earlier]
 
 
 def digest(tensors: Mapping[str, "Tensor"]) -> str:

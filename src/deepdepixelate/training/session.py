@@ -154,9 +154,16 @@ class Session:
             ) from error
 
     def generator_weights(
-        self, generator: Generator, fingerprint: Mapping[str, Any], history: History
+        self,
+        generator: Generator,
+        fingerprint: Mapping[str, Any],
+        history: History,
+        start: Weights | None,
     ) -> Weights:
-        """The weights; their provenance: fingerprint, kind of LR images, last validation."""
+        """The weights of a training that began with ``start``, or with random weights.
+
+        Their provenance: fingerprint, kind of LR images, last validation, lineage of ``start``.
+        """
         val, last = self.data.val, history[-1] if history else {}  # workers have no history
         return Weights(
             kind="generator",
@@ -175,6 +182,7 @@ class Session:
                         if name.startswith("val.")
                     },
                 },
+                **({} if start is None else {"trained_from": start.lineage()}),
             },
         )
 

@@ -54,11 +54,12 @@ def pretrain(
         with _seeded(training.seed):
             generator = Generator(architecture)
         fingerprint = session.fingerprint()
+        start = None
         if settings.start_from is not None:
-            weights = find_generator(settings.start_from)
-            generator = build_generator(weights)
+            start = find_generator(settings.start_from)
+            generator = build_generator(start)
             _check_architecture(settings.start_from, generator.architecture, architecture)
-            fingerprint["start_from"] = weights.digest
+            fingerprint["start_from"] = start.digest
         if settings.batch_norm == "frozen":
             freeze_batch_norms(generator)
         step = PretrainStep(
@@ -70,7 +71,7 @@ def pretrain(
             identity_weight=0 if settings.identity is None else settings.identity.weight,
         )
     history = session.train(step, fingerprint, log, run)
-    return session.generator_weights(step.result, fingerprint, history), history
+    return session.generator_weights(step.result, fingerprint, history, start), history
 
 
 def train_gan(
@@ -128,7 +129,7 @@ def train_gan(
         tensors=cpu_state(step.discriminator),
         provenance={"fingerprint": fingerprint},
     )
-    generator_weights = session.generator_weights(step.result, fingerprint, history)
+    generator_weights = session.generator_weights(step.result, fingerprint, history, pretrained)
     return generator_weights, discriminator_weights, history
 
 
