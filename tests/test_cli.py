@@ -162,5 +162,5 @@ def test_help_imports_neither_kedro_nor_torch() -> None:
     )
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stderr
-    for name in ("demo", "enhance", "export", "run", "worker"):
+    for name in ("demo", "enhance", "export", "interpolate", "run", "worker"):
         assert f"\n  {name} " in outcome.stdout

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
 from tempfile import TemporaryDirectory
@@ -222,10 +223,44 @@ def export(output: Path, model: str, overwrite: bool) -> None:
     from deepdepixelate.models.export import export_onnx
     from deepdepixelate.models.pretrained import find_generator
 
+    with _writing(output, overwrite):
+        export_onnx(find_generator(_downloaded(model)), output)
+
+
+@cli.command()
+@click.argument("start")
+@click.argument("end")
+@click.argument("output", type=_UserPath(dir_okay=False))
+@click.option(
+    "--weight",
+    required=True,
+    type=click.FloatRange(0, 2),
+    help="0 gives START, 1 gives END; between 1 and 2, their difference is exaggerated.",
+)
+@overwrite_option
+def interpolate(start: str, end: str, output: Path, weight: float, overwrite: bool) -> None:
+    """Write a generator between two others to OUTPUT, a .safetensors file.
+
+    With srresnet as START and srgan as END, a smaller weight gives softer images with less
+    invented detail. START and END may also be .safetensors files or registered models. One must
+    have been trained from the other, or both from a third.
+    """
+    from deepdepixelate.models.interpolation import interpolate as interpolate_weights
+    from deepdepixelate.models.pretrained import find_generator
+    from deepdepixelate.models.weights import save_weights
+
+    with _writing(output, overwrite):
+        first, second = (find_generator(_downloaded(each)) for each in (start, end))
+        save_weights(output, interpolate_weights(first, second, weight))
+
+
+@contextmanager
+def _writing(output: Path, overwrite: bool) -> Iterator[None]:
+    """Around the work for a file that a command writes; at the end, its name is printed."""
     try:
         if output.exists() and not overwrite:
             raise UserError(f"{output} exists; --overwrite replaces it.")
-        export_onnx(find_generator(_downloaded(model)), output)
+        yield
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}.") from error
     click.echo(output)
@@ -258,7 +293,6 @@ def demo(
 
     Works offline. Only this computer can open the page, unless --host is changed.
     """
-    from contextlib import suppress
     from threading import Event
 
     from deepdepixelate.models.pretrained import NAMES
