@@ -18,9 +18,12 @@ def test_each_is_the_papers_generator_and_says_where_it_comes_from(name: str) ->
     weights = find_generator(name)
     assert weights.architecture == {"blocks": 16, "channels": 64, "scale": 4}
     assert all(tensor.isfinite().all() for tensor in weights.tensors.values())
-    fingerprint = weights.provenance["fingerprint"]
-    assert fingerprint["stage"] == ("pretrain" if name == "srresnet" else "train_gan")
-    assert len(weights.provenance["git_commit"]) == 40  # of a clean checkout
+    trainings = [each for each in weights.lineage() if "fingerprint" in each]
+    stages = [each["fingerprint"]["stage"] for each in trainings]
+    assert stages[0] == ("pretrain" if name == "srresnet" else "train_gan")
+    assert stages[-1] == "pretrain"
+    assert "start_from" not in trainings[-1]["fingerprint"]  # that one began with random weights
+    assert all(len(each["git_commit"]) == 40 for each in trainings)  # of clean checkouts
     assert "/" not in json.dumps(dict(weights.provenance))  # no place on anybody's machine
     assert label_of(name) == name
 
