@@ -103,3 +103,6 @@ def test_the_command_writes_a_generator_and_replaces_no_file_unasked(
     assert CliRunner().invoke(cli, [*command, "0.75", "--overwrite"]).exit_code == 0
     assert load_weights(Path(names[2])).provenance["interpolation"] == {"weight": 0.75}
     assert CliRunner().invoke(cli, [*command, "3"]).exit_code == 2
+    outcome = CliRunner().invoke(cli, [*command, "nan", "--overwrite"])
+    assert outcome.exit_code == 1
+    assert "the weight nan is not a finite number" in outcome.stderr

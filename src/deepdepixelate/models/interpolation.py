@@ -1,5 +1,7 @@
 """Generators between two others, and a little beyond the second."""
 
+import math
+
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.weights import Weights, build_generator
 
@@ -22,8 +24,10 @@ def interpolate(start: Weights, end: Weights, weight: float) -> Weights:
 
     Raises:
         UserError: the weights are not of generators, or their architectures differ, or the weight
-            is so large that the result is not a generator.
+            is not finite or so large that the result is not a generator.
     """
+    if not math.isfinite(weight):
+        raise UserError(f"the weight {weight} is not a finite number.")
     architecture = build_generator(start).architecture
     if (other := build_generator(end).architecture) != architecture:
         raise UserError(
