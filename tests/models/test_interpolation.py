@@ -27,6 +27,7 @@ def end(start: Weights) -> Weights:
         for name, tensor in start.tensors.items()
     }
     provenance = {
+        "fingerprint": {"stage": "train_gan"},
         "git_commit": "b",
         "degrade.kind": "realistic",
         "validation": {"psnr_y": 30.0},
@@ -66,6 +67,7 @@ def test_provenance_names_the_weight_and_both_with_what_they_came_from_once(
     assert between.provenance["interpolation"] == {"weight": 0.25}
     assert between.provenance["degrade.kind"] == "realistic"
     assert "validation" not in between.provenance  # that is another generator's
+    assert between.training == end.training == {"stage": "train_gan"}
     lineage = between.lineage()
     assert [each["digest"] for each in lineage] == [between.digest, end.digest, start.digest]
     assert [each.get("git_commit") for each in lineage] == [None, "b", "a"]

@@ -58,6 +58,12 @@ class Weights:
         earlier = own.pop("trained_from", [])
         return [own, *earlier]
 
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Fingerprint of the last training. Interpolated weights have none of their own."""
+        provenances = (self.provenance, *self.provenance.get("trained_from", []))
+        return next(each["fingerprint"] for each in provenances if "fingerprint" in each)
+
 
 def digest(tensors: Mapping[str, "Tensor"]) -> str:
     """SHA-256 of the names and bytes of tensors, on any device."""

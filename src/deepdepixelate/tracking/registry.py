@@ -218,11 +218,11 @@ def _example() -> str:
 
 def _validated(weights: Weights) -> str:
     """What the names of the training's validation metrics begin with."""
-    return f"{weights.provenance['fingerprint']['stage']}.val."
+    return f"{weights.training['stage']}.val."
 
 
 def _updates(weights: Weights) -> int:
-    return int(weights.provenance["fingerprint"]["settings"]["updates"])
+    return int(weights.training["settings"]["updates"])
 
 
 @contextmanager
