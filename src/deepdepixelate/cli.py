@@ -5,72 +5,20 @@ Kedro, torch and gradio are imported by the commands that need them, so that ``-
 
 import math
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import Signals
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any, get_args
 
 import click
 
 from deepdepixelate import __version__
-from deepdepixelate.errors import UserError, failure_message
+from deepdepixelate.errors import UserError
 from deepdepixelate.models import TILE
 from deepdepixelate.photographs import AUTO, MEGAPIXELS, QUALITY, ZOOM_MEGAPIXELS, FormatName
-
-
-class ReadableErrors(click.Command):
-    """Shows an error that a user can fix as one message; a bug keeps its traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = Signals.__members__.get(name)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _raise_stopped)
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interruption:
-            number = interruption.number if isinstance(interruption, _Stopped) else Signals.SIGINT
-            self.clean_up()
-            click.echo(f"Stopped by {number.name}. Run the same command again.", err=True)
-            raise SystemExit(128 + number) from None
-        except Exception as error:
-            for cause in _causes(error):
-                if message := self.explain(cause):
-                    code = getattr(cause, "exit_code", None)  # of a training that was stopped
-                    click.echo(message if code else f"Error: {message}", err=True)
-                    raise SystemExit(code or 1) from error
-            raise
-
-    def explain(self, error: BaseException) -> str | None:
-        """The message for an error that a user can fix; None for a bug."""
-        return failure_message(error)
-
-    def clean_up(self) -> None:
-        """Called when the command is stopped by a signal."""
-
-
-class _Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP. By default, they would end the process without ``finally`` blocks."""
-
-    def __init__(self, number: Signals) -> None:
-        super().__init__()
-        self.number = number
-
-
-def _raise_stopped(number: int, frame: FrameType | None) -> None:
-    raise _Stopped(Signals(number))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes (``raise … from``), without errors that were only being handled."""
-    while error is not None:
-        yield error
-        error = error.__cause__
+from deepdepixelate.readable_errors import ReadableErrors
 
 
 class _UserPath(click.Path):

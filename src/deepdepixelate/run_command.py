@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 from yaml import YAMLError
 
-from deepdepixelate.cli import ReadableErrors, load_settings
+from deepdepixelate.cli import load_settings
+from deepdepixelate.readable_errors import ReadableErrors
 
 
 class _KedroRun(ReadableErrors):
