@@ -1,6 +1,8 @@
-"""Generators between two others, and a little beyond the second."""
+"""Generators between two others, or beyond the second."""
 
 import math
+
+import torch
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.weights import Weights, build_generator
@@ -36,7 +38,7 @@ def interpolate(start: Weights, end: Weights, weight: float) -> Weights:
             f"{other.channels} for {other.scale}x."
         )
     tensors = {
-        name: tensor.float().mul(weight).add(start.tensors[name].float(), alpha=1 - weight)
+        name: torch.lerp(start.tensors[name].float(), tensor.float(), weight)
         if tensor.is_floating_point()
         else tensor  # counters of batch-norm updates
         for name, tensor in end.tensors.items()
