@@ -189,8 +189,8 @@ def export(output: Path, model: str, overwrite: bool) -> None:
 def interpolate(start: str, end: str, output: Path, weight: float, overwrite: bool) -> None:
     """Write a generator between two others to OUTPUT, a .safetensors file.
 
-    With srresnet as START and srgan as END, a smaller weight gives softer images with less
-    invented detail. START and END may also be .safetensors files or registered models. One must
+    With SRResNet as START and the SRGAN that was trained from it as END, a smaller weight gives
+    softer images with less invented detail. START and END may also be .safetensors files or registered models. One must
     have been trained from the other, or both from a third.
     """
     from deepdepixelate.models.interpolation import interpolate as interpolate_weights
