@@ -190,8 +190,8 @@ def interpolate(start: str, end: str, output: Path, weight: float, overwrite: bo
     """Write a generator between two others to OUTPUT, a .safetensors file.
 
     With SRResNet as START and the SRGAN that was trained from it as END, a smaller weight gives
-    softer images with less invented detail. START and END may also be .safetensors files or registered models. One must
-    have been trained from the other, or both from a third.
+    softer images with less invented detail. START and END may also be .safetensors files or
+    registered models. One must have been trained from the other, or both from a third.
     """
     from deepdepixelate.models.interpolation import interpolate as interpolate_weights
     from deepdepixelate.models.pretrained import find_generator
