@@ -21,7 +21,7 @@ from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk
 from deepdepixelate.parameters import TrainGanParameters
 from deepdepixelate.training.distributed import ALONE, Ranks
-from deepdepixelate.training.losses import feature_loss, grid_loss
+from deepdepixelate.training.losses import artifact_loss, feature_loss, grid_loss
 from deepdepixelate.training.steps import TrainingStep, adam
 
 
@@ -94,7 +94,7 @@ class AdversarialStep(TrainingStep):
         rolled_hr, rolled_sr = (self._roll(images, self._settings.shift) for images in (hr, sr))
         discriminator_losses = self._update_discriminator(rolled_hr, rolled_sr.detach())
         with torch.set_grad_enabled(trains_generator):
-            unrolled_losses = self._unrolled_losses(hr, sr)
+            unrolled_losses = self._unrolled_losses(lr, hr, sr)
             generator_losses = self._update_generator(rolled_hr, rolled_sr, unrolled_losses)
         self.average.update_parameters(self.generator)
         self._updates += 1
@@ -160,13 +160,19 @@ class AdversarialStep(TrainingStep):
             **{name: loss.detach() for name, (_, loss) in unrolled_losses.items()},
         }
 
-    def _unrolled_losses(self, hr: Tensor, sr: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _unrolled_losses(
+        self, lr: Tensor, hr: Tensor, sr: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
         """Factors and losses by name, of images that are not rolled: LR pixels do not move."""
         losses = {}
         if weight := self._settings.pixel_weight:
             losses["pixel_loss"] = (weight, l1_loss(sr, hr))
         if weight := self._settings.grid_weight:
             losses["grid_loss"] = (weight, grid_loss(sr, hr, self.generator.architecture.scale))
+        if weight := self._settings.artifact_weight:
+            with torch.no_grad(), self._compute.autocast():
+                average = self.result.eval()(from_pixels(lr)).float()
+            losses["artifact_loss"] = (weight, artifact_loss(sr, average, hr))
         if self.faces is not None and (identity := self._settings.identity) is not None:
             # By up to an LR pixel, so that no grid at one position can please the network.
             moved = (self._roll(images, self.generator.architecture.scale) for images in (sr, hr))

@@ -32,6 +32,7 @@ FINGERPRINT = "fingerprint.json"
 
 VALUES_BEFORE_ADDED = {
     "processes": None,
+    "settings.artifact_weight": 0,
     "settings.batch_norm": "learned",
     "settings.discriminator.kind": "paper",
     "settings.discriminator_head_start": 0,
