@@ -115,6 +115,7 @@ def gan_parameters(**changes: Any) -> TrainGanParameters:
         "discriminator_head_start": 0,
         "shift": 0,
         "grid_weight": 0,
+        "artifact_weight": 0,
         "pixel_weight": 0,
     }
     return TrainGanParameters.model_validate(values | changes)

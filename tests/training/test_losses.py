@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
-from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
+from deepdepixelate.training.losses import artifact_loss, feature_loss, grid_loss, negative_psnr
 
 LEVEL = 1 / 127.5
 """Of 8 bits, in [-1, 1]."""
@@ -57,6 +59,57 @@ class TestFeatureLoss:
         hr = [each.bfloat16() for each in self.maps(1.0, 1.0, 1.0, 1.0, 1.0)]
         sr = [each.bfloat16() for each in self.maps(2.0, 2.0, 2.0, 2.0, 2.0)]
         torch.testing.assert_close(feature_loss(sr, hr), torch.tensor(3.2 / 5))
+
+
+class TestArtifactLoss:
+    @pytest.fixture
+    def hr(self) -> Tensor:
+        return torch.zeros(2, 3, 24, 32)
+
+    def dotted(self, hr: Tensor) -> Tensor:
+        """One dot, on the second image."""
+        sr = hr.clone()
+        sr[1, :, 10, 20] = 0.6
+        return sr
+
+    def test_is_what_the_paper_defines_for_values_from_0_to_1(self) -> None:
+        random = torch.Generator().manual_seed(3)
+        sr, average, hr = (torch.rand(2, 3, 24, 32, generator=random) * 2 - 1 for _ in range(3))
+        expected = []
+        for made, averaged, wanted in zip(
+            *(x.double().numpy() / 2 for x in (sr, average, hr)), strict=True
+        ):
+            error, averaged_error = (np.abs(x - wanted).sum(0) for x in (made, averaged))
+            local = (
+                uniform_filter(error**2, 7, mode="mirror")
+                - uniform_filter(error, 7, mode="mirror") ** 2
+            )
+            weights = error.var(ddof=1) ** 0.2 * local
+            weights[error < averaged_error] = 0
+            expected.append((weights * np.abs(made - wanted)).mean())
+        loss = artifact_loss(sr, average, hr)
+        torch.testing.assert_close(loss.item(), np.mean(expected), rtol=1e-5, atol=0)
+
+    def test_does_not_see_an_even_error(self, hr: Tensor) -> None:
+        assert artifact_loss(hr + 0.3, hr, hr).item() == pytest.approx(0, abs=1e-6)
+
+    def test_does_not_see_what_the_averaged_generator_makes_worse(self, hr: Tensor) -> None:
+        sr = self.dotted(hr)
+        assert artifact_loss(sr, hr, hr) > 0
+        assert artifact_loss(sr, sr * 1.1, hr) == 0
+
+    def test_pulls_at_the_dot_alone(self, hr: Tensor) -> None:
+        sr = self.dotted(hr).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(artifact_loss(sr, hr, hr), sr)
+        assert gradient[1, :, 10, 20].min() > 0
+        assert gradient.count_nonzero() == 3
+
+    def test_its_gradient_is_finite_without_any_error(self, hr: Tensor) -> None:
+        sr = hr.clone().requires_grad_(True)
+        loss = artifact_loss(sr, hr, hr)
+        (gradient,) = torch.autograd.grad(loss, sr)
+        assert loss.item() == 0
+        assert torch.isfinite(gradient).all()
 
 
 class TestGridLoss:

@@ -26,7 +26,7 @@ from deepdepixelate.models.generator import Generator, from_pixels, targets_from
 from deepdepixelate.models.perceptual import PerceptualNetwork
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
 from deepdepixelate.training.adversarial import AdversarialStep
-from deepdepixelate.training.losses import feature_loss, grid_loss, negative_psnr
+from deepdepixelate.training.losses import artifact_loss, feature_loss, grid_loss, negative_psnr
 from deepdepixelate.training.steps import PretrainStep, TrainingStep
 
 Batch = tuple[Tensor, Tensor]
@@ -312,6 +312,20 @@ def test_shifting_leaves_the_error_of_pixels_as_it_is(batch: Batch) -> None:
     for _ in range(3):
         expected, made = plain.update(*batch), shifted.update(*batch)
         torch.testing.assert_close(made["content_loss"], expected["content_loss"])
+
+
+def test_the_loss_against_artifacts_compares_with_the_averaged_generator(batch: Batch) -> None:
+    step = adversarial(artifact_weight=50.0, ema_decay=0.5)
+    step.update(*batch)
+    step.update(*batch)
+    hr = targets_from_pixels(batch[1])
+    with torch.no_grad():
+        sr = deepcopy(step.generator).train()(from_pixels(batch[0]))
+        average = deepcopy(step.result).eval()(from_pixels(batch[0]))
+    losses = step.update(*batch)
+
+    torch.testing.assert_close(losses["artifact_loss"], artifact_loss(sr, average, hr))
+    assert losses["artifact_loss"] != artifact_loss(sr, sr, hr)
 
 
 @pytest.mark.parametrize(

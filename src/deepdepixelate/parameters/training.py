@@ -186,10 +186,10 @@ class TrainGanParameters(Schedule):
     shift: NonNegativeInt
     """Before the losses, HR and SR crops are rolled by a random offset below this number of pixels,
     so that the networks' strides leave no grid; 0: not rolled."""
-    artifact_weight: Weight
-    """Weight of LDL's loss on specks (arXiv 2203.09195); 0 in the paper."""
     grid_weight: Weight
     """Weight of a loss on grids and colour shifts that repeat every LR pixel; 0 in the paper."""
+    artifact_weight: Weight
+    """Weight of a loss on specks, that of LDL (arXiv 2203.09195); 0 in the paper."""
 
     @field_validator("crop_size")
     @classmethod

@@ -34,6 +34,7 @@ class AdversarialStep(TrainingStep):
         adversarial_loss = BCE(D(sr), 1)
         loss = content_loss + adversarial_weight * adversarial_loss
              + pixel_weight * mean |sr - hr| + grid_weight * grid_loss(sr, hr)
+             + artifact_weight * artifact_loss(sr, average's sr, hr)
              + identity.weight * identity_loss(sr, hr)
     """
 

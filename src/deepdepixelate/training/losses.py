@@ -56,16 +56,16 @@ def feature_loss(
 
 
 def artifact_loss(sr: Tensor, average: Tensor, hr: Tensor) -> Tensor:
-    """Error of the pixels where it looks like an artifact of the adversarial training.
+    """Error of the pixels where there are specks: LDL (Liang, Zeng and Zhang, arXiv 2203.09195).
 
-    With r the absolute error of SR, summed over channels, and r' that of the averaged generator::
+    With r the absolute error of SR, summed over channels, r' that of the averaged generator, and
+    all values scaled to [0, 1]::
 
-        mean of m * |sr - hr|,  m = (variance of r)^(1/5) * variance of r within 7x7 where r >= r'
-                                m = 0 elsewhere
+        mean of m * |sr - hr|,  m = (variance of r)^(1/5) * variance of r within 7x7, where r >= r'
+                                m = 0, elsewhere
 
-    Specks have large errors close to small ones, and vary from update to update; wanted texture
-    stays. The method is LDL (Liang, Zeng and Zhang, arXiv 2203.09195, section 3.2), for values in
-    [0, 1]. No gradient passes through m.
+    At a speck, large errors are next to small ones. Where the averaged generator is worse, training
+    is on its way to better detail, and nothing is punished. No gradient passes through m.
 
     Args:
         sr: (N, 3, H, W), at least 4x4.
