@@ -80,6 +80,7 @@ class AdversarialStep(TrainingStep):
         self.average = AveragedModel(
             generator, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True
         )
+        self.average.eval()
         self.result = cast("Generator", self.average.module)
         self.optimizers = (self.generator_optimizer, self.discriminator_optimizer)
         self.first_updates = (settings.discriminator_head_start, 0)
@@ -172,7 +173,7 @@ class AdversarialStep(TrainingStep):
             losses["grid_loss"] = (weight, grid_loss(sr, hr, self.generator.architecture.scale))
         if weight := self._settings.artifact_weight:
             with torch.no_grad(), self._compute.autocast():
-                average = self.result.eval()(from_pixels(lr)).float()
+                average = self.result(from_pixels(lr)).float()
             losses["artifact_loss"] = (weight, artifact_loss(sr, average, hr))
         if self.faces is not None and (identity := self._settings.identity) is not None:
             # By up to an LR pixel, so that no grid at one position can please the network.

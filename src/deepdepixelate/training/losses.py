@@ -64,8 +64,8 @@ def artifact_loss(sr: Tensor, average: Tensor, hr: Tensor) -> Tensor:
         mean of m * |sr - hr|,  m = (variance of r)^(1/5) * variance of r within 7x7, where r >= r'
                                 m = 0, elsewhere
 
-    At a speck, large errors are next to small ones. Where the averaged generator is worse, training
-    is on its way to better detail, and nothing is punished. No gradient passes through m.
+    Next to a speck's large error there are small ones: the variance is high. Where r < r', the
+    training is about to improve the detail, so nothing is punished. No gradient passes through m.
 
     Args:
         sr: (N, 3, H, W), at least 4x4.
