@@ -98,6 +98,14 @@ def test_the_files_for_realistic_images_are_valid(name: str) -> None:
             "pretrain.identity.box: the square of 110 pixels at 70, 77 is not inside the images of "
             "176x216",
         ),
+        (
+            {
+                "ingest__training_crops": {"side": 96, "smallest": 0.6, "unchanged": 0},
+                "pretrain__crop_size": None,
+                "pretrain__identity": {"weight": 1, "box": [0, 0, 90]},
+            },
+            "pretrain.identity needs faces at the same place in all training images",
+        ),
     ],
 )
 def test_whole_images_and_the_identity_loss_need_each_other_and_room(
@@ -390,3 +398,22 @@ def test_a_crop_larger_than_the_images_is_an_error_with_both_sizes(
     error = message(changed(defaults, ingest__width=100))
     assert "176x216" in error
     assert "100x218" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({}, None),
+        ({"ingest__training_crops__smallest": 0.5}, "smallest must be at least 0.545"),
+        ({"pretrain__crop_size": 112}, "at most 96, the smaller side of the training images"),
+    ],
+)
+def test_crops_fit_into_the_training_images(
+    defaults: dict[str, Any], changes: dict[str, Any], error: str | None
+) -> None:
+    crops = {"side": 96, "smallest": 0.545, "unchanged": 0.5}
+    values = changed(changed(defaults, ingest__training_crops=crops), **changes)
+    if error is None:
+        check_parameters(values)
+    else:
+        assert error in message(values)

@@ -28,7 +28,8 @@ from peers import degraded_sets
 from PIL import Image
 
 from deepdepixelate import psnr_y, upscale
-from deepdepixelate.data.realistic import apply_degradation, compress_jpeg, random_of
+from deepdepixelate.data.random_numbers import random_of
+from deepdepixelate.data.realistic import apply_degradation, compress_jpeg
 from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.evaluation.degraded import as_degradation
 from deepdepixelate.files import FACE_RECOGNITION, find_file

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from small_faces import HEIGHT, INGESTION, WIDTH, damage_entry, encode, jpeg, picture, write_celeba
 
-from deepdepixelate.data.ingest import centre_crop, ingest, report
+from deepdepixelate.data.ingest import centre_crop, ingest, report, training_crop
 from deepdepixelate.data.sample import ImagesInMemory
 from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.data.sources import SPLITS, FaceSource, Split, decode, open_celeba
 from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.errors import UserError
-from deepdepixelate.parameters import IngestParameters
+from deepdepixelate.parameters import IngestParameters, TrainingCropParameters
 
 SMALL = INGESTION.model_copy(update={"width": 10, "height": 10, "crop_width": 8, "crop_height": 8})
 
@@ -44,7 +45,7 @@ def run(
     folder: Path,
     source: FaceSource,
     parameters: IngestParameters = INGESTION,
-    **changed: float,
+    **changed: Any,
 ) -> dict[Split, ShardedImages]:
     plans = ingest(source, parameters.model_copy(update=changed))
     for split, plan in plans.items():
@@ -76,6 +77,76 @@ def test_celebas_crop_keeps_all_but_a_pixel_at_each_side() -> None:
     image = picture(0, 178, 218)
     cropped = centre_crop(image, 176, 216)
     np.testing.assert_array_equal(cropped, image[1:217, 1:177])
+
+
+# -- crops for training ----------------------------------------------------------------------------
+
+QUARTERS = np.kron([[0, 80], [160, 240]], np.ones((32, 20)))
+"""A picture of 40x64 pixels whose values tell the quarter, so that a crop's size can be seen."""
+
+
+def crop_of(image: NDArray[np.uint8], **parameters: float) -> NDArray[np.uint8]:
+    chosen = {"side": 16, "smallest": 0.4, "unchanged": 0.0, **parameters}
+    return training_crop(image, TrainingCropParameters.model_validate(chosen))
+
+
+def test_an_image_that_is_not_shrunk_is_cut_and_its_pixels_stay() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 40, 3), dtype=np.uint8)
+    crop = crop_of(image, unchanged=1)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16, 3))
+    assert (windows == crop).all((-3, -2, -1)).any()
+
+
+def test_crops_of_shrunk_images_show_more_of_them() -> None:
+    noise = np.random.default_rng(0).integers(0, 8, (300, 64, 40, 3))
+    images = (noise + QUARTERS[..., None]).astype(np.uint8)
+    whole, shrunk = (
+        np.array([len(np.unique(crop_of(image, unchanged=share) // 40)) for image in images])
+        for share in (1, 0)
+    )
+    assert shrunk.mean() > 1.1 * whole.mean()
+
+
+def test_about_as_many_images_stay_unchanged_as_the_parameter_says() -> None:
+    images = np.random.default_rng(0).choice([0, 255], (400, 24, 24, 3)).astype(np.uint8)
+    black_and_white = [
+        set(np.unique(crop_of(image, smallest=0.7, unchanged=0.3))) == {0, 255} for image in images
+    ]
+    assert 80 < sum(black_and_white) < 160  # 120 expected; the standard deviation is 9
+
+
+def test_a_crop_depends_on_the_pixels_alone() -> None:
+    first, second = picture(0), picture(1)
+    np.testing.assert_array_equal(crop_of(first), crop_of(first.copy()))
+    assert (crop_of(first) != crop_of(second)).any()
+
+
+def test_the_smallest_size_is_as_large_as_the_crop() -> None:
+    for seed in range(20):
+        assert crop_of(picture(seed, 40, 64), side=16, smallest=0.4).shape == (16, 16, 3)
+
+
+def test_only_training_images_are_cut_to_crops(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    source, _ = make_source(
+        {name: jpeg(number) for number, name in enumerate(names)},
+        train=names[:3],
+        val=names[3:4],
+        test=names[4:],
+    )
+    crops = TrainingCropParameters(side=16, smallest=0.5, unchanged=0.5)
+    whole, cut = (
+        run(tmp_path / "whole", source),
+        run(tmp_path / "cut", source, training_crops=crops),
+    )
+    for split in ("val", "test"):
+        assert cut[split].manifest == whole[split].manifest
+    assert cut["train"].manifest.shape == (16, 16, 3)
+    assert cut["train"].manifest.details["training_crops"] == crops.model_dump()
+    for index in range(3):
+        np.testing.assert_array_equal(
+            cut["train"][index], training_crop(whole["train"][index], crops)
+        )
 
 
 # -- ingest ----------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from deepdepixelate.data.random_numbers import random_of
 from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.data.sources import (
     SPLITS,
@@ -23,7 +25,7 @@ from deepdepixelate.data.sources import (
 from deepdepixelate.data.writing import DatasetPlan, MadeImages, ShardTask, shard_key
 from deepdepixelate.errors import UserError
 from deepdepixelate.parallel import LOCAL, Engine, map_in_order
-from deepdepixelate.parameters import IngestParameters
+from deepdepixelate.parameters import IngestParameters, TrainingCropParameters
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,32 @@ def centre_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     """Crop an (H, W, 3) image to its centre; an odd surplus is cut at the right and bottom."""
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
+
+
+def training_crop(
+    image: NDArray[np.uint8], parameters: TrainingCropParameters
+) -> NDArray[np.uint8]:
+    """Shrink an image by a random factor, and cut a random square out of it.
+
+    CelebA's faces all have one size. A generator that learned nothing else breaks smaller faces
+    into pieces. ESRGAN and Real-ESRGAN (arXiv 2107.10833) train on shrunk images, too. The random
+    numbers depend on the image's pixels alone.
+
+    Args:
+        image: uint8, shape (H, W, 3), RGB.
+        parameters: range of the factors, and the crop's side.
+
+    Returns:
+        uint8, shape (side, side, 3).
+    """
+    random, side = random_of(image, 0), parameters.side
+    if random.random() >= parameters.unchanged:
+        factor = random.uniform(parameters.smallest, 1)
+        height, width = (max(side, round(factor * length)) for length in image.shape[:2])
+        shrunk = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+        image = np.asarray(shrunk)
+    top, left = (int(random.integers(0, length - side + 1)) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
 
 
 def ingest(
@@ -69,16 +97,19 @@ def ingest(
         )
     total = sum(map(len, names.values()))
     limit = _RejectionLimit(floor(parameters.max_rejected_fraction * total + 1e-9), total)
+    whole = parameters.model_copy(update={"training_crops": None})
+    settings: dict[Split, IngestParameters] = {"train": parameters, "val": whole, "test": whole}
     return {
         split: DatasetPlan(
-            tasks=_tasks(source, names[split], parameters),
-            make=_FaceMaker(source.images, parameters),
-            shape=(parameters.crop_height, parameters.crop_width, 3),
+            tasks=_tasks(source, names[split], settings[split]),
+            make=_FaceMaker(source.images, settings[split]),
+            shape=settings[split].training_shape,
             details={
                 "origin": dict(source.origin),
                 "missing": source.missing[split],
                 "unlisted": source.unlisted,
                 "crop": f"centre, {parameters.crop_width}x{parameters.crop_height}",
+                **settings[split].model_dump(include={"training_crops"}, exclude_none=True),
             },
             engine=engine,
             check=limit.add_all,
@@ -94,6 +125,7 @@ def _tasks(
     settings = parameters.model_dump(
         mode="json",
         exclude={"limit_per_split", "max_rejected_fraction", "images_per_shard", "split"},
+        exclude_none=True,
     )
     tasks: list[ShardTask] = []
     for start in range(0, len(names), parameters.images_per_shard):
@@ -140,7 +172,7 @@ class _FaceMaker:
     def _decode(self, names: Sequence[str]) -> MadeImages:
         """The usable images, the SHA-256 of their encoded bytes, and the unusable ones."""
         parameters = self.parameters
-        pixels = np.empty((len(names), parameters.crop_height, parameters.crop_width, 3), np.uint8)
+        pixels = np.empty((len(names), *parameters.training_shape), np.uint8)
         usable: list[str] = []
         hashes: list[str] = []
         rejected: list[dict[str, str]] = []
@@ -151,7 +183,9 @@ class _FaceMaker:
             except RejectedImageError as error:
                 rejected.append({"name": name, "reason": str(error)})
                 continue
-            pixels[len(usable)] = centre_crop(image, parameters.crop_width, parameters.crop_height)
+            face = centre_crop(image, parameters.crop_width, parameters.crop_height)
+            crops = parameters.training_crops
+            pixels[len(usable)] = face if crops is None else training_crop(face, crops)
             usable.append(name)
             hashes.append(hashlib.sha256(encoded).hexdigest())
         lists: dict[str, list[Any]] = {"rejected": rejected, "content_sha256": hashes}

@@ -5,7 +5,6 @@ section 3), with motion blur, mosaics and a share of clean images added. Nothing
 image: kernels are centred, and every way to shrink is aligned as ``downscale`` is.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch.nn.functional import interpolate
 
+from deepdepixelate.data.random_numbers import random_of
 from deepdepixelate.data.resize import downscale
 from deepdepixelate.parameters.degrading import RealisticParameters, Weights
 
@@ -75,12 +75,6 @@ def degrade_realistically(
     random = random_of(image, parameters.seed)
     degradation = draw(parameters, random)
     return apply_degradation(degradation, image, scale, random), degradation
-
-
-def random_of(image: Image, seed: int) -> Generator:
-    """Random numbers that depend on the image's pixels and the seed alone."""
-    content = hashlib.sha256(image.tobytes()).digest()
-    return np.random.default_rng([seed, int.from_bytes(content)])
 
 
 def apply_degradation(

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deepdepixelate.data.realistic import Degradation, apply_degradation, random_of
+from deepdepixelate.data.random_numbers import random_of
+from deepdepixelate.data.realistic import Degradation, apply_degradation
 from deepdepixelate.data.shards import ImageBatch, ShardedImages
 from deepdepixelate.parameters import DegradedSet
 

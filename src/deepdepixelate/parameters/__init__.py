@@ -11,6 +11,7 @@ from deepdepixelate.parameters.data import (
     IngestParameters,
     RayParameters,
     SplitParameters,
+    TrainingCropParameters,
 )
 from deepdepixelate.parameters.degrading import DegradedSet
 from deepdepixelate.parameters.downloading import DownloadParameters
@@ -46,6 +47,7 @@ __all__ = [
     "Schedule",
     "SplitParameters",
     "TrainGanParameters",
+    "TrainingCropParameters",
     "TrainingParameters",
     "check_parameters",
 ]

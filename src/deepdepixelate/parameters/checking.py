@@ -43,16 +43,18 @@ class Parameters(Section):
 
     @model_validator(mode="after")
     def _crops_and_border_fit(self) -> "Parameters":
-        side = min(self.ingest.crop_width, self.ingest.crop_height)
+        training_side = min(self.ingest.training_shape[:2])
         for stage in ("pretrain", "train_gan"):
             crop_size = getattr(self, stage).crop_size
             if crop_size is None:
                 self._check_face(stage)
-            elif crop_size > side or crop_size % self.degrade.scale:
+            elif crop_size > training_side or crop_size % self.degrade.scale:
                 raise ValueError(
-                    f"{stage}.crop_size must be at most {side}, the smaller side of the images, "
-                    f"and a multiple of degrade.scale ({self.degrade.scale}), not {crop_size}"
+                    f"{stage}.crop_size must be at most {training_side}, the smaller side of the "
+                    f"training images, and a multiple of degrade.scale ({self.degrade.scale}), not "
+                    f"{crop_size}"
                 )
+        side = min(self.ingest.crop_width, self.ingest.crop_height)
         border = self.evaluate.border
         if border is not None and side - 2 * border < SSIM_WINDOW:
             raise ValueError(
@@ -62,9 +64,14 @@ class Parameters(Section):
         return self
 
     def _check_face(self, stage: str) -> None:
-        width, height = self.ingest.crop_width, self.ingest.crop_height
+        height, width, _ = self.ingest.training_shape
         if (identity := getattr(self, stage).identity) is not None:
             left, top, face = identity.box
+            if self.ingest.training_crops is not None:
+                raise ValueError(
+                    f"{stage}.identity needs faces at the same place in all training images; set "
+                    "ingest.training_crops to null"
+                )
             if left + face > width or top + face > height:
                 raise ValueError(
                     f"{stage}.identity.box: the square of {face} pixels at {left}, {top} is not "

@@ -41,6 +41,17 @@ class SplitParameters(Section):
         return self
 
 
+class TrainingCropParameters(Section):
+    """A square crop of each training image, which is shrunk by a random factor before."""
+
+    side: CropSide
+    """Side of the crops that are stored, in pixels."""
+    smallest: Annotated[float, Field(gt=0, le=1)]
+    """The random factor is uniform from this to 1."""
+    unchanged: Fraction
+    """Fraction of images that are not shrunk."""
+
+
 class IngestParameters(Section):
     """From the archive to HR shards."""
 
@@ -62,7 +73,29 @@ class IngestParameters(Section):
     """The run stops if a larger fraction of the images is unusable."""
     images_per_shard: Count
     """Images in a file of HR or LR images. A task of the engine makes one such file."""
+    training_crops: TrainingCropParameters | None = None
+    """null: training images are like those of the other splits. Otherwise a square crop of each,
+    with faces of random sizes: ``{side: 96, smallest: 0.55, unchanged: 0.5}``."""
     split: SplitParameters = SplitParameters()
+
+    @property
+    def training_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the training images that are stored."""
+        if crops := self.training_crops:
+            return crops.side, crops.side, 3
+        return self.crop_height, self.crop_width, 3
+
+    @model_validator(mode="after")
+    def _training_crop_fits(self) -> "IngestParameters":
+        if crops := self.training_crops:
+            shorter = min(self.crop_width, self.crop_height)
+            if crops.side > round(crops.smallest * shorter):
+                raise ValueError(
+                    f"training_crops: images of {shorter} pixels, shrunk by {crops.smallest:g}, "
+                    f"are smaller than the crop of {crops.side}; smallest must be at least "
+                    f"{crops.side / shorter:.3f}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "IngestParameters":
