@@ -1,4 +1,4 @@
-"""The whole chain on realistic LR."""
+"""The whole chain on realistic LR and on crops of faces of several sizes."""
 
 import csv
 import json
@@ -15,11 +15,13 @@ from deepdepixelate.models.weights import load_weights
 pytestmark = pytest.mark.slow
 
 
-def test_trains_on_realistic_images_and_says_so(tmp_path: Path) -> None:
+def test_trains_on_realistic_crops_of_several_sizes_and_says_so(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     project.kedro(
         "run", "--params",
         "degrade.kind=realistic,degrade.realistic.clean=0,ingest.limit_per_split=4,"
+        "ingest.training_crops.side=104,ingest.training_crops.smallest=0.6,"
+        "ingest.training_crops.unchanged=0.5,"
         "pretrain.updates=2,train_gan.updates=2,training.batch_norm_updates=1,"
         "evaluate.faces_shown=1,evaluate.examples_shown=1,evaluate.identity=off,"
         "evaluate.degraded_sets.jpeg_30.jpeg_quality=30,evaluate.degraded_images=2",
@@ -33,9 +35,12 @@ def test_trains_on_realistic_images_and_says_so(tmp_path: Path) -> None:
         assert [row["name"] for row in rows] == manifest["names"]
         assert {row["clean"] for row in rows} == {"False"}
         assert manifest["details"]["kind"] == "realistic"
+        assert manifest["shape"] == ([26, 26, 3] if split == "train" else [54, 44, 3])
     for name in ("srresnet", "srgan"):
         weights = load_weights(project.path / f"data/06_models/sample/{name}.safetensors")
         assert weights.provenance["degrade.kind"] == "realistic"
+        crops = {"side": 104, "smallest": 0.6, "unchanged": 0.5}
+        assert weights.provenance["ingest.training_crops"] == crops
     evaluation = json.loads((project.path / "data/08_reporting/sample/evaluation.json").read_text())
     protocol, sets = evaluation["protocol"], evaluation["sets"]
     assert protocol["degradation"].startswith("test: realistic")

@@ -162,9 +162,11 @@ class Session:
     ) -> Weights:
         """The weights of a training that began with ``start``, or with random weights.
 
-        Their provenance: fingerprint, kind of LR images, last validation, lineage of ``start``.
+        Their provenance: fingerprint, kind of LR images, how training images were cropped if not
+        whole, last validation, lineage of ``start``.
         """
         val, last = self.data.val, history[-1] if history else {}  # workers have no history
+        crops = self.data.train.hr.manifest.details.get("training_crops")
         return Weights(
             kind="generator",
             architecture=generator.architecture.model_dump(),
@@ -172,6 +174,7 @@ class Session:
             provenance={
                 "fingerprint": dict(fingerprint),
                 "degrade.kind": self.data.train.lr.manifest.details.get("kind", "bicubic"),
+                **({"ingest.training_crops": crops} if crops else {}),
                 "validation": {
                     "hr": val.hr.manifest.digest,
                     "lr": val.lr.manifest.digest,
