@@ -138,6 +138,31 @@ def test_an_unknown_parameter_names_the_allowed_ones(defaults: dict[str, Any]) -
     assert "crop_size" not in error
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "unknown", "meant"),
+    [
+        (
+            "ingest__training_crops",
+            {"side": 96, "smalest": 0.6, "unchanged": 0},
+            "ingest.training_crops.smalest",
+            "ingest.training_crops.smallest",
+        ),
+        (
+            "pretrain__identity",
+            {"weigth": 1, "box": [33, 77, 110]},
+            "pretrain.identity.weigth",
+            "pretrain.identity.weight",
+        ),
+    ],
+)
+def test_a_misspelt_parameter_of_an_optional_section_is_named_too(
+    defaults: dict[str, Any], section: str, values: dict[str, Any], unknown: str, meant: str
+) -> None:
+    error = message(changed(defaults, **{section: values}))
+    assert f"unknown parameter {unknown}; did you mean {meant}?" in error
+    assert f"{meant} is missing" in error
+
+
 @pytest.mark.parametrize("benchmark", ["set5", "hr"])
 def test_an_unknown_key_of_a_benchmark_names_the_allowed_ones(
     defaults: dict[str, Any], benchmark: str

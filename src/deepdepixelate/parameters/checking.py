@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, model_validator
@@ -118,5 +119,7 @@ def _section(location: list[str]) -> type[BaseModel]:
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
             next(parts)  # the name in the dictionary
+        if isinstance(annotation, UnionType):  # a section or None
+            annotation, _ = get_args(annotation)
         section = annotation
     return section
