@@ -1,5 +1,5 @@
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,20 @@ def make_source(
     chosen: dict[Split, Sequence[str]] = {split: splits[split] for split in SPLITS}
     source = FaceSource(splits=chosen, images=recorded, origin={"path": "a source"})
     return source, recorded.were_read
+
+
+def numbered_source(
+    make: Callable[[int], bytes], train: int, val: int, test: int
+) -> tuple[FaceSource, list[str], list[str]]:
+    """A source with so many images in each split, their names, and those that were read."""
+    names = [str(number) for number in range(train + val + test)]
+    source, read = make_source(
+        {name: make(number) for number, name in enumerate(names)},
+        train=names[:train],
+        val=names[train : train + val],
+        test=names[train + val :],
+    )
+    return source, names, read
 
 
 def run(
@@ -127,13 +141,7 @@ def test_the_smallest_size_is_as_large_as_the_crop() -> None:
 
 
 def test_only_training_images_are_cut_to_crops(tmp_path: Path) -> None:
-    names = [f"{number}.jpg" for number in range(6)]
-    source, _ = make_source(
-        {name: jpeg(number) for number, name in enumerate(names)},
-        train=names[:3],
-        val=names[3:4],
-        test=names[4:],
-    )
+    source, _, _ = numbered_source(jpeg, train=3, val=1, test=2)
     crops = TrainingCropParameters(side=16, smallest=0.5, unchanged=0.5)
     whole, cut = (
         run(tmp_path / "whole", source),
@@ -168,13 +176,7 @@ def test_an_archive_becomes_cropped_pixels_in_its_splits(tmp_path: Path) -> None
 
 
 def test_nothing_is_read_before_it_is_written(tmp_path: Path) -> None:
-    names = [f"{number}.png" for number in range(6)]
-    source, read = make_source(
-        {name: small_png(number) for number, name in enumerate(names)},
-        train=names[:3],
-        val=names[3:4],
-        test=names[4:],
-    )
+    source, names, read = numbered_source(small_png, train=3, val=1, test=2)
     plans = ingest(source, SMALL)
     assert list(plans) == ["train", "val", "test"]
     assert read == []
@@ -183,13 +185,7 @@ def test_nothing_is_read_before_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_limit_takes_the_first_images_of_each_split(tmp_path: Path) -> None:
-    names = [f"{number}.png" for number in range(9)]
-    source, read = make_source(
-        {name: small_png(number) for number, name in enumerate(names)},
-        train=names[:5],
-        val=names[5:6],
-        test=names[6:],
-    )
+    source, names, read = numbered_source(small_png, train=5, val=1, test=3)
     images = run(tmp_path, source, SMALL, limit_per_split=2)
     assert {split: list(stored.names) for split, stored in images.items()} == {
         "train": names[:2],
