@@ -125,7 +125,7 @@ def _tasks(
     settings = parameters.model_dump(
         mode="json",
         exclude={"limit_per_split", "max_rejected_fraction", "images_per_shard", "split"},
-        exclude_none=True,
+        exclude_none=True,  # so whole images keep the keys that they had before there were crops
     )
     tasks: list[ShardTask] = []
     for start in range(0, len(names), parameters.images_per_shard):

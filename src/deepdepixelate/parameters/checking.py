@@ -65,7 +65,7 @@ class Parameters(Section):
         return self
 
     def _check_face(self, stage: str) -> None:
-        height, width, _ = self.ingest.training_shape
+        width, height = self.ingest.crop_width, self.ingest.crop_height
         if (identity := getattr(self, stage).identity) is not None:
             left, top, face = identity.box
             if self.ingest.training_crops is not None:

@@ -80,7 +80,7 @@ class IngestParameters(Section):
 
     @property
     def training_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the training images that are stored."""
+        """Height, width and channels of stored training images; of all, if there are no crops."""
         if crops := self.training_crops:
             return crops.side, crops.side, 3
         return self.crop_height, self.crop_width, 3
