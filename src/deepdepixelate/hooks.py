@@ -67,8 +67,9 @@ def _check_stages(stages: set[str], parameters: Parameters) -> None:
 
             face_descriptor(settings)
     if "train_gan" in stages:
-        from deepdepixelate.training.stages import content_network
+        from deepdepixelate.training.stages import content_network, new_discriminator
 
+        new_discriminator(parameters.train_gan)
         content_network(parameters.train_gan)
 
 

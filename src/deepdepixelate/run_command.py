@@ -59,7 +59,8 @@ class _KedroRun(ReadableErrors):
 
 PATHS = re.compile(
     r"(celeba|faces|shards)_dir|ingest\.split\.identities|enhance\.(input|output|model)"
-    r"|pretrain\.start_from|train_gan\.vgg_weights|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
+    r"|pretrain\.start_from|train_gan\.(vgg_weights|discriminator\.start_from)"
+    r"|evaluate\.benchmarks\.[^.]+(\.hr|\.lr)?"
 )
 """Names of parameters that are paths."""
 

@@ -93,6 +93,9 @@ def training_parameters(**changes: Any) -> TrainingParameters:
     return TrainingParameters.model_validate(values | changes)
 
 
+DISCRIMINATOR: dict[str, Any] = {"kind": "paper", "channels": 2, "dense": 4, "start_from": None}
+
+
 def pretrain_parameters(**changes: Any) -> PretrainParameters:
     values = {
         **SCHEDULE,
@@ -106,7 +109,7 @@ def pretrain_parameters(**changes: Any) -> PretrainParameters:
 def gan_parameters(**changes: Any) -> TrainGanParameters:
     values = {
         **SCHEDULE,
-        "discriminator": {"kind": "paper", "channels": 2, "dense": 4},
+        "discriminator": DISCRIMINATOR,
         "content": "mse",
         "vgg_weights": None,
         "vgg_feature_scale": None,

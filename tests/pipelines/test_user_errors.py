@@ -61,6 +61,7 @@ def test_missing_archive_is_reported_before_a_download_and_opens_no_run(
     ("parameters", "message"),
     [
         ("pretrain.start_from=nowhere.safetensors", "nowhere.safetensors"),
+        ("train_gan.discriminator.start_from=2024", "the weights 2024 are not there"),
         ("training.precision=tf32,training.device=cpu", "tf32 is for a CUDA GPU"),
         ("training.devices=2,training.device=mps", "training.devices=2"),
     ],

@@ -54,7 +54,7 @@ def recipe(
     settings = gan_parameters(
         **{
             "crop_size": SIZE,
-            "discriminator": {"kind": "unet", "channels": 4, "dense": 4},
+            "discriminator": {"kind": "unet", "channels": 4, "dense": 4, "start_from": None},
             "content": "st_lpips",
             "adversarial_weight": 0.1,
             "ema_decay": 0.8,

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from tiny_training import (
+    DISCRIMINATOR,
     assert_equal,
     gan_parameters,
     pretrain_parameters,
@@ -313,7 +314,7 @@ class TestTrainGan:
     def test_gives_generator_and_discriminator(
         self, place: Place, pretrained: Weights, kind: str
     ) -> None:
-        settings = gan_parameters(discriminator={"kind": kind, "channels": 2, "dense": 4})
+        settings = gan_parameters(discriminator=DISCRIMINATOR | {"kind": kind})
         generator, discriminator, history = train_gan(
             place.data, pretrained, settings, training_parameters(), Journal()
         )
@@ -379,6 +380,51 @@ class TestTrainGan:
             torch.testing.assert_close(
                 generator.tensors[name], pretrained.tensors[name], rtol=0, atol=1e-8
             )
+
+    def test_the_discriminator_starts_from_that_of_an_earlier_training(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        _, earlier, _ = train_gan(
+            place.fresh(), pretrained, gan_parameters(), training_parameters(), Journal()
+        )
+        path = tmp_path / "earlier.safetensors"
+        save_weights(path, earlier)
+        still = {"updates": 1, "learning_rate": {"initial": 1e-12, "schedule": "constant"}}
+        generator, discriminator, _ = train_gan(
+            place.fresh(),
+            pretrained,
+            gan_parameters(**still, discriminator=DISCRIMINATOR | {"start_from": path}),
+            training_parameters(),
+            Journal(),
+        )
+
+        for name, tensor in earlier.tensors.items():
+            if name.endswith(("weight", "bias")):
+                torch.testing.assert_close(discriminator.tensors[name], tensor, rtol=0, atol=1e-9)
+        fingerprint = generator.provenance["fingerprint"]
+        assert fingerprint["settings"]["discriminator"]["start_from"] == earlier.digest
+
+    @pytest.mark.parametrize("wrong", [{"channels": 4}, {"kind": "unet"}, {"dense": 8}])
+    def test_a_discriminator_of_another_shape_is_refused(
+        self, place: Place, pretrained: Weights, tmp_path: Path, wrong: dict[str, object]
+    ) -> None:
+        _, earlier, _ = train_gan(
+            place.fresh(), pretrained, gan_parameters(), training_parameters(), Journal()
+        )
+        path = tmp_path / "earlier.safetensors"
+        save_weights(path, earlier)
+        settings = gan_parameters(discriminator=DISCRIMINATOR | wrong | {"start_from": path})
+        with pytest.raises(UserError, match=r"of a discriminator with .*'channels': 2.*ask for"):
+            train_gan(place.fresh(), pretrained, settings, training_parameters(), Journal())
+
+    def test_a_generator_is_no_discriminator(
+        self, place: Place, pretrained: Weights, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "generator.safetensors"
+        save_weights(path, pretrained)
+        settings = gan_parameters(discriminator=DISCRIMINATOR | {"start_from": path})
+        with pytest.raises(UserError, match="are of a generator with"):
+            train_gan(place.fresh(), pretrained, settings, training_parameters(), Journal())
 
     def test_leaves_the_pretrained_weights_as_they_are(
         self, place: Place, pretrained: Weights

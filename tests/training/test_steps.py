@@ -378,7 +378,7 @@ class TestIdentity:
     def test_is_added_to_the_adversarial_loss_of_images_that_are_moved_within_an_lr_pixel(
         self, batch: Batch
     ) -> None:
-        unet = {"kind": "unet", "channels": 2, "dense": 1}
+        unet = {"kind": "unet", "channels": 2, "dense": 1, "start_from": None}
         step, plain = (
             AdversarialStep(
                 tiny_generator(),

@@ -159,6 +159,8 @@ class DiscriminatorParameters(Section):
     """Feature channels of the first layer; 64 in both papers."""
     dense: Count
     """Units of the hidden dense layer; 1024 in the paper. Not used by unet."""
+    start_from: UserPath | None
+    """Initial weights: the discriminator.safetensors of an earlier training; null: random."""
 
 
 class TrainGanParameters(Schedule):

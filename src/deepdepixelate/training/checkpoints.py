@@ -35,6 +35,7 @@ VALUES_BEFORE_ADDED = {
     "settings.artifact_weight": 0,
     "settings.batch_norm": "learned",
     "settings.discriminator.kind": "paper",
+    "settings.discriminator.start_from": None,
     "settings.discriminator_head_start": 0,
     "settings.grid_weight": 0,
     "settings.identity": None,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.discriminator import DiscriminatorArchitecture, build_discriminator
@@ -16,7 +17,7 @@ from deepdepixelate.models.perceptual import (
 )
 from deepdepixelate.models.pretrained import find_generator
 from deepdepixelate.models.shift_tolerant import ShiftTolerantTrunk, load_trunk
-from deepdepixelate.models.weights import Weights, build_generator, digest
+from deepdepixelate.models.weights import Weights, build_generator, digest, load_weights
 from deepdepixelate.parameters import (
     PretrainParameters,
     Schedule,
@@ -95,10 +96,7 @@ def train_gan(
     session = Session("train_gan", data, settings, training, ranks)
     with ranks.agreeing():
         with _seeded(training.seed):
-            architecture = DiscriminatorArchitecture(
-                **settings.discriminator.model_dump(), crop_size=settings.crop_size
-            )
-            discriminator = build_discriminator(architecture)
+            discriminator, architecture, start = new_discriminator(settings)
             generator = build_generator(pretrained)
             content = content_network(settings)
         if generator.architecture.scale != data.train.scale:
@@ -122,6 +120,7 @@ def train_gan(
             "pretrained": pretrained.digest,
             "content_weights": None if content is None else digest(content.state_dict()),
         }
+        fingerprint["settings"]["discriminator"]["start_from"] = start
     history = session.train(step, fingerprint, log, run)
     discriminator_weights = Weights(
         kind="discriminator",
@@ -131,6 +130,36 @@ def train_gan(
     )
     generator_weights = session.generator_weights(step.result, fingerprint, history, pretrained)
     return generator_weights, discriminator_weights, history
+
+
+def new_discriminator(
+    settings: TrainGanParameters,
+) -> tuple[nn.Module, DiscriminatorArchitecture, str | None]:
+    """A discriminator with random weights, or with those that it shall start from.
+
+    Returns:
+        It; its architecture; the digest of the weights that it starts from, if not random.
+
+    Raises:
+        UserError: the weights to start from are missing, damaged or of another network.
+    """
+    asked = settings.discriminator
+    architecture = DiscriminatorArchitecture(
+        **asked.model_dump(exclude={"start_from"}), crop_size=settings.crop_size
+    )
+    discriminator = build_discriminator(architecture)
+    if asked.start_from is None:
+        return discriminator, architecture, None
+    start = load_weights(asked.start_from)
+    try:
+        discriminator.load_state_dict(dict(start.tensors))
+    except RuntimeError:
+        raise UserError(
+            f"the weights {asked.start_from} (train_gan.discriminator.start_from) are of a "
+            f"{start.kind} with {dict(start.architecture)}; the parameters ask for a discriminator "
+            f"with {architecture.model_dump()}."
+        ) from None
+    return discriminator, architecture, start.digest
 
 
 def content_network(
