@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.data import astronaut
 from skimage.registration import phase_cross_correlation
 from small_faces import picture
@@ -32,7 +34,7 @@ from deepdepixelate.data.writing import write_dataset
 from deepdepixelate.errors import UserError
 from deepdepixelate.parallel import LocalEngine
 from deepdepixelate.parameters import check_parameters
-from deepdepixelate.parameters.degrading import RealisticParameters
+from deepdepixelate.parameters.degrading import EnlargedParameters, RealisticParameters
 from test_parameters import changed, message, read_conf
 
 
@@ -253,6 +255,8 @@ def test_noise_has_the_given_strength(same: bool) -> None:
         Degradation(noise="poisson", noise_strength=1, noise_gray=True),
         Degradation(jpeg_quality=30, jpeg_color="420"),
         Degradation(jpeg_quality=30, jpeg_color="444", jpeg_quality_again=50),
+        Degradation(enlarged_from=0.7),
+        Degradation(enlarged_from=0.37, jpeg_quality=50),
     ],
 )
 def test_nothing_moves_and_no_colour_drifts(degradation: Degradation) -> None:
@@ -272,10 +276,21 @@ def test_nothing_moves_and_no_colour_drifts(degradation: Degradation) -> None:
     assert np.abs(np.mean(drifts, axis=0)).max() < 0.6
 
 
+def test_enlarged_images_were_smaller_when_they_were_compressed() -> None:
+    """As ``enhance`` gets them: a small face from a JPEG file, enlarged by Pillow."""
+    image = picture(3, 192, 160)
+    degradation = Degradation(enlarged_from=0.6, jpeg_quality=40, jpeg_color="420")
+    degraded = apply_degradation(degradation, image, 4, np.random.default_rng(0))
+    small = Image.fromarray(downscale(image[None], 4)[0]).resize((29, 24), Image.Resampling.BICUBIC)
+    stored = Image.fromarray(compress_jpeg(np.asarray(small), 40, "420"))
+    enlarged = stored.resize((48, 40), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(degraded, np.asarray(enlarged))
+
+
 def test_the_smallest_image_can_be_degraded_by_everything() -> None:
     steps: dict[str, Any] = {"noise": "gaussian", "noise_strength": 5.0, "jpeg_quality": 50}
     line = Degradation(blur="motion", blur_length=63, shrink="mosaic", mosaic_cell=16, **steps)
-    disc = Degradation(blur="isotropic", blur_sigma=20, **steps)
+    disc = Degradation(blur="isotropic", blur_sigma=20, enlarged_from=0.1, **steps)
     for degradation in (line, disc):
         image = picture(0, 8, 8)
         lr = apply_degradation(degradation, image, 8, np.random.default_rng(0))
@@ -326,6 +341,30 @@ def test_kinds_are_as_frequent_as_they_should_be(parameters: RealisticParameters
     assert cells == {2, 3, 4}
 
 
+def test_some_images_are_enlarged_and_the_others_as_without(
+    parameters: RealisticParameters,
+) -> None:
+    enlarged = EnlargedParameters(probability=0.3, size=(0.4, 0.8))
+    changed = parameters.model_copy(update={"enlarged": enlarged})
+    drawn = [
+        [draw(each, np.random.default_rng(seed)) for each in (parameters, changed)]
+        for seed in range(4000)
+    ]
+    assert all(replace(new, enlarged_from=None) == old for old, new in drawn)
+    sizes = [new.enlarged_from for _, new in drawn if new.enlarged_from is not None]
+    assert len(sizes) / sum(not old.clean for old, _ in drawn) == pytest.approx(0.3, abs=0.03)
+    assert 0.4 <= min(sizes) < 0.41
+    assert 0.79 < max(sizes) <= 0.8
+
+
+def test_shards_keep_their_hashes_while_nothing_is_enlarged(
+    tmp_path: Path, parameters: RealisticParameters
+) -> None:
+    """The parameter came later: shards made before it need not be made again."""
+    hr = write_hr(tmp_path / "hr", list(range(3)))
+    assert "enlarged" not in write_lr(tmp_path / "lr", hr, parameters).details["realistic"]
+
+
 # -- parameters ------------------------------------------------------------------------------------
 
 
@@ -345,6 +384,11 @@ def test_kinds_are_as_frequent_as_they_should_be(parameters: RealisticParameters
         ("realistic__noise__kinds", {"gaussian": -1, "poisson": 2}, "noise.kinds.gaussian"),
         ("realistic__noise__gray", float("nan"), "degrade.realistic.noise.gray"),
         ("realistic__seed", -1, "degrade.realistic.seed"),
+        (
+            "realistic__enlarged",
+            {"probability": 1, "size": [0, 1]},
+            "degrade.realistic.enlarged.size",
+        ),
     ],
 )
 def test_a_bad_value_is_named_in_one_line(

@@ -103,4 +103,5 @@ def _describe(parameters: RealisticParameters) -> dict[str, Any]:
         "realistic, drawn for each image: blur, one of several ways to shrink, noise, JPEG (after "
         f"arXiv 2107.10833, section 3); {100 * parameters.clean:g}% of images clean: {KERNEL}"
     )
-    return {"kernel": kernel, "kind": "realistic", "realistic": parameters.model_dump(mode="json")}
+    values = parameters.model_dump(mode="json", exclude_none=True)  # null came later: older shards
+    return {"kernel": kernel, "kind": "realistic", "realistic": values}

@@ -1,8 +1,10 @@
-"""Realistic degradations of one image: blur, several ways to shrink, noise, JPEG.
+"""Realistic degradations of one image: blur, several ways to shrink, noise, JPEG, enlarging.
 
 They follow the first-order degradation model of Real-ESRGAN (Wang et al., arXiv 2107.10833,
-section 3), with motion blur, mosaics and a share of clean images added. Nothing here shifts an
-image: kernels are centred, and every way to shrink is aligned as ``downscale`` is.
+section 3), with motion blur, mosaics and a share of clean images added. From its resizing, they
+have the kind that small faces in photographs need: shrinking further, and enlarging at the end.
+Nothing here shifts an image: kernels are centred, and every way to resize is aligned as
+``downscale`` is.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from scipy import fft
 from torch.nn.functional import interpolate
 
 from deepdepixelate.data.random_numbers import random_of
-from deepdepixelate.data.resize import downscale
+from deepdepixelate.data.resize import downscale, resized
 from deepdepixelate.parameters.degrading import RealisticParameters, Weights
 
 Image = NDArray[np.uint8]
@@ -29,7 +31,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue (ITU-R
 
 @dataclass(frozen=True)
 class Degradation:
-    """The degradation of one image: the steps in the order of the attributes, None if left out.
+    """The degradation of one image. The steps are in the order of the attributes; None: left out.
 
     Attributes:
         clean: bicubic shrinking and nothing else.
@@ -39,7 +41,9 @@ class Degradation:
         blur_length: length of a motion in HR pixels.
         blur_angle: of an anisotropic Gaussian or a motion, in radians from right to bottom.
         shrink: bicubic, area, bilinear or mosaic.
-        mosaic_cell: side of a mosaic's cells in LR pixels.
+        enlarged_from: size to which the shrunk image is shrunk further, as a share of LR's; after
+            all other steps it is enlarged to the size of LR.
+        mosaic_cell: side of a mosaic's cells in pixels of the shrunk image.
         noise: gaussian or poisson.
         noise_strength: gaussian: standard deviation in levels of 255; poisson: factor on the noise.
         noise_gray: whether the noise is the same in all channels.
@@ -55,6 +59,7 @@ class Degradation:
     blur_length: float | None = None
     blur_angle: float | None = None
     shrink: str = "bicubic"
+    enlarged_from: float | None = None
     mosaic_cell: int | None = None
     noise: str | None = None
     noise_strength: float | None = None
@@ -94,6 +99,9 @@ def apply_degradation(
     if degradation.blur:
         image = convolve(image, blur_kernel(degradation))
     image = shrink_image(image, degradation.shrink, scale)
+    height, width, _ = image.shape
+    if share := degradation.enlarged_from:
+        image = resized(image, (max(1, round(width * share)), max(1, round(height * share))))
     if degradation.mosaic_cell:
         image = mosaic(image, degradation.mosaic_cell)
     if degradation.noise:
@@ -101,7 +109,7 @@ def apply_degradation(
     for quality in (degradation.jpeg_quality, degradation.jpeg_quality_again):
         if quality:
             image = compress_jpeg(image, quality, degradation.jpeg_color or "420")
-    return image
+    return resized(image, (width, height)) if degradation.enlarged_from else image
 
 
 def blur_kernel(degradation: Degradation) -> NDArray[np.float64]:
@@ -220,6 +228,7 @@ def draw(parameters: RealisticParameters, random: Generator) -> Degradation:
         mosaic_cell=_draw_integer(parameters.mosaic_cell, random) if shrink == "mosaic" else None,
         **_draw_noise(parameters, random),
         **_draw_jpeg(parameters, random),
+        **_draw_enlarging(parameters, random),
     )
 
 
@@ -256,6 +265,13 @@ def _draw_jpeg(parameters: RealisticParameters, random: Generator) -> Mapping[st
     if random.random() < settings.twice:
         drawn["jpeg_quality_again"] = _draw_integer(settings.quality, random)
     return drawn
+
+
+def _draw_enlarging(parameters: RealisticParameters, random: Generator) -> Mapping[str, Any]:
+    settings = parameters.enlarged
+    if settings is None or random.random() >= settings.probability:
+        return {}
+    return {"enlarged_from": random.uniform(*settings.size)}
 
 
 def _choose(weights: Weights, random: Generator) -> str:

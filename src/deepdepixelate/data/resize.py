@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -86,6 +87,19 @@ def upscale(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
             values = _enlarge_axis(values, axis, scale)
         enlarged[part] = _round(values).to(torch.uint8).numpy()
     return enlarged
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image to any size, by Pillow's bicubic kernel, antialiased.
+
+    Args:
+        image: uint8, shape (H, W, 3), RGB.
+        size: width and height, as Pillow has them.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _check(images: NDArray[np.uint8], scale: int) -> None:

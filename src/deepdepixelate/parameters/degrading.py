@@ -102,6 +102,15 @@ class JpegParameters(Section):
     """Fraction of files without chroma subsampling (4:4:4); the others are 4:2:0."""
 
 
+class EnlargedParameters(Section):
+    """LR images of faces that were smaller: shrunk further, and enlarged at the end."""
+
+    probability: Fraction
+    """Probability that an image is one of them."""
+    size: Range[Annotated[float, Field(gt=0, le=1)]]
+    """Range of the size before enlarging, as a share of the size of LR."""
+
+
 class DegradedSet(Section):
     """One fixed degradation of the test images: these steps in order; null leaves a step out."""
 
@@ -136,3 +145,7 @@ class RealisticParameters(Section):
     """Range of the side of mosaic cells, in LR pixels."""
     noise: NoiseParameters
     jpeg: JpegParameters
+    enlarged: EnlargedParameters | None = None
+    """null: none. Otherwise some LR images are shrunk further before noise and JPEG, and enlarged
+    to the size of LR after them, as ``enhance`` enlarges small faces first:
+    ``{probability: 0.3, size: [0.3, 0.9]}``."""

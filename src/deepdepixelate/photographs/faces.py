@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepdepixelate.data.resize import resized
 from deepdepixelate.metrics.identity import import_dlib
 from deepdepixelate.photographs.photograph import Photograph
 
@@ -182,7 +183,7 @@ def enlarge_face(
     if known == (region.width, region.height):
         return enhancer(pixels, on_tile)
     size = enhancer.scale * region.width, enhancer.scale * region.height
-    return _resized(enhancer(_resized(pixels, known), on_tile), size)
+    return resized(enhancer(resized(pixels, known), on_tile), size)
 
 
 def size_for_generator(region: Box, enhancer: Enlarging) -> tuple[int, int]:
@@ -220,10 +221,6 @@ def _feather(start: int, length: int, end: int) -> NDArray[np.float32]:
     after = position[::-1] if start + length < end else np.ones_like(position)
     weights: NDArray[np.float32] = np.minimum(1, 4 * np.minimum(before, after))
     return weights
-
-
-def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
 def _clipped(left: float, top: float, right: float, bottom: float, width: int, height: int) -> Box:
