@@ -95,7 +95,8 @@ def cli() -> None:
     "--model",
     default=AUTO,
     show_default=True,
-    help=f"{MODEL} auto: photo for files with lossy compression (such as JPEG), srgan for others.",
+    help=f"{MODEL} auto: photo for files with lossy compression (such as JPEG) and for small faces "
+    "(with --faces or --face-files), srgan for the rest.",
 )
 @click.option(
     "--faces",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from group_photograph import group_photograph
 from numpy.typing import NDArray
 from PIL import Image
 from tiny_model import tiny_weights
@@ -17,11 +18,17 @@ from deepdepixelate.errors import UserError
 from deepdepixelate.photographs.enhance import enhance as enhance_all
 from deepdepixelate.photographs.enhance import enhance_files
 from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.faces import Box
+from deepdepixelate.photographs.faces import Box, FaceFinder, face_region
 from deepdepixelate.photographs.finding import Found, conclude, find_photographs
 from deepdepixelate.photographs.photograph import FileFormat, Photograph, read_photograph
 
 PNG = FileFormat()
+
+SETTINGS: dict[str, Any] = {
+    "model": "auto", "faces": "ignore", "format": "png", "quality": 90, "tile": 64,
+    "strip_metadata": False, "overwrite": False, "max_pixels": 10**6,
+    "device": "cpu", "precision": "fp32", "self_ensemble": False,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -412,6 +419,39 @@ def test_faces_are_put_back_into_the_whole_photograph(
     assert not changed[:, 140:200].any()  # between the faces
 
 
+def test_small_faces_in_lossless_files_get_the_generator_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("dlib")
+    group_photograph([30, 90]).save(tmp_path / "group.png")
+    settings = {**SETTINGS, "faces": "put_back"}
+    (automatic,) = enhance_all([tmp_path / "group.png"], tmp_path / "one", **settings)
+    assert "2 faces found; photo enlarges 1, as small ones become better so.\n" in (
+        capsys.readouterr().err
+    )
+    (chosen,) = enhance_all(
+        [tmp_path / "group.png"], tmp_path / "two", **settings | {"model": "srgan"}
+    )
+    assert "2 faces found.\n" in capsys.readouterr().err
+    assert automatic.name == chosen.name == "group-srgan-4x.png"
+    with Image.open(automatic) as first, Image.open(chosen) as second:
+        changed = (np.asarray(first) != np.asarray(second)).any(axis=2)
+    assert changed[:, :400].any()  # the small face
+    assert not changed[:, 400:].any()
+
+    faces = {**settings, "faces": "files"}
+    files = enhance_all([tmp_path / "group.png"], tmp_path / "three", **faces)
+    photograph = read_photograph(tmp_path / "group.png", max_pixels=10**6)
+    for box, file in zip(FaceFinder().find(photograph.pixels), files, strict=True):
+        height, width, _ = photograph.pixels.shape
+        region = face_region(box, width, height)
+        name = "photo" if region.width < 40 else "srgan"
+        generator = Enhancer(name, device="cpu", precision="fp32", tile=64)
+        expected = generator.enlarge_region(photograph, region)
+        with Image.open(file) as image:
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+
+
 def test_only_the_generator_for_photographs_gets_blurred_faces() -> None:
     assert Enhancer("photo", device="cpu").for_photographs
     assert not Enhancer("srgan", device="cpu").for_photographs
@@ -427,15 +467,18 @@ def test_the_tiles_of_all_faces_are_counted(
     enhancer.enlarge(original, lambda: tiles.append(1), faces=TWO.boxes)
     assert len(tiles) == enhancer.count_tiles(original, TWO.boxes) > 15
 
+    sharp = Enhancer(tiny_weights(), device="cpu", tile=16)
+    before = sharp.count_tiles(original, TWO.boxes)
+    sharp.small_faces = enhancer
+    tiles.clear()
+    sharp.enlarge(original, lambda: tiles.append(1), faces=TWO.boxes)
+    assert len(tiles) == sharp.count_tiles(original, TWO.boxes) > before
+
 
 def test_each_file_gets_its_generator_and_only_those_are_loaded(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings: dict[str, Any] = {
-        "model": "auto", "faces": "ignore", "format": "png", "quality": 90, "tile": 64,
-        "strip_metadata": False, "overwrite": False, "max_pixels": 10**6,
-        "device": "cpu", "precision": "fp32", "self_ensemble": False,
-    }  # fmt: skip
+    settings = {**SETTINGS}
     out = tmp_path / "out"
     written = enhance_all([photographs], out, **settings)
     assert written == [out / "a-srgan-4x.png", out / "b-photo-4x.png"]

@@ -112,8 +112,8 @@ class EnhanceParameters(Section):
     output: UserPath
     """Folder for the results."""
     model: str
-    """auto (photo for files with lossy compression, srgan for others), srgan, srresnet, photo, or a
-    .safetensors file."""
+    """auto (photo for files with lossy compression and for small faces, srgan for the rest), srgan,
+    srresnet, photo, or a .safetensors file."""
     faces: Faces
     """ignore: enlarge whole photographs; put_back: enlarge small faces separately; files: write
     each face to a file, instead of the photograph. The last two need the extra ``identity``."""

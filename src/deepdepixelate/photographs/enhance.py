@@ -25,7 +25,13 @@ from deepdepixelate.photographs.finding import (
     name_outputs,
 )
 from deepdepixelate.photographs.photograph import FileFormat
-from deepdepixelate.photographs.planning import Header, announcements, generator_for, read_header
+from deepdepixelate.photographs.planning import (
+    FOR_SMALL_FACES,
+    Header,
+    announcements,
+    generator_for,
+    read_header,
+)
 from deepdepixelate.photographs.work import Job, News, Work
 
 logger = logging.getLogger(__name__)
@@ -54,7 +60,7 @@ def enhance(
         inputs: files, and folders, which are searched with their subfolders.
         output: folder for the enlargements, created if missing.
         model: auto, or a generator from the package, or a file of a generator's weights; auto is
-            photo for files with lossy compression, and srgan for others.
+            photo for files with lossy compression and for small faces, and srgan for the rest.
         faces: put_back enlarges small faces separately and puts them back, see ``enlarge_face``;
             files writes each face to a file, instead of the whole photograph; ignore does neither.
         format: see ``FileFormat``.
@@ -88,7 +94,10 @@ def enhance(
 
     def choose(header: Header | None) -> tuple[str, Enhancer]:
         name = generator_for(header) if model == AUTO else model
-        return label_of(name), load(name)
+        enhancer = load(name)
+        if model == AUTO and finder is not None:
+            enhancer.small_faces = load(FOR_SMALL_FACES)
+        return label_of(name), enhancer
 
     enhance_files(
         found,

@@ -15,6 +15,7 @@ from deepdepixelate.photographs.faces import (
     cut,
     enlarge_face,
     face_region,
+    is_small,
     put_back,
     size_for_generator,
 )
@@ -25,7 +26,12 @@ class Enhancer(Enlarger):
     """Enlarges photographs with one generator: ``Enhancer("srgan").enlarge("face.png")``.
 
     The arguments are those of ``Enlarger``.
+
+    Attributes:
+        small_faces: enlarges small faces, see ``enlarge_face``; None: this enhancer does.
     """
+
+    small_faces: "Enhancer | None" = None
 
     def enlarge(
         self,
@@ -54,7 +60,7 @@ class Enhancer(Enlarger):
             boxes = finder.find(photograph.pixels)
         enlarged = self(photograph.pixels, on_tile)
         for region in self._regions(photograph, boxes):
-            face = enlarge_face(photograph, region, self, on_tile)
+            face = enlarge_face(photograph, region, self.for_face(region), on_tile)
             put_back(enlarged, face, region, self.scale)
         return photograph.finish(Image.fromarray(enlarged))
 
@@ -62,15 +68,24 @@ class Enhancer(Enlarger):
         self, photograph: Photograph, region: Box, on_tile: Callable[[], object] = lambda: None
     ) -> Image.Image:
         """Enlarge a face with its margin only; see ``enlarge_face`` and ``face_region``."""
-        face = Image.fromarray(enlarge_face(photograph, region, self, on_tile))
+        face = Image.fromarray(enlarge_face(photograph, region, self.for_face(region), on_tile))
         return cut(photograph, region).finish(face)
 
     def count_tiles(self, photograph: Photograph, faces: Sequence[Box] = ()) -> int:
         """How many times ``enlarge`` calls ``on_tile``."""
         height, width, _ = photograph.pixels.shape
         sizes = [(width, height)]
-        sizes += [size_for_generator(each, self) for each in self._regions(photograph, faces)]
+        sizes += [self.face_size(each) for each in self._regions(photograph, faces)]
         return sum(len(self.tiles(high, wide)) for wide, high in sizes)
+
+    def for_face(self, region: Box) -> "Enhancer":
+        """The enhancer that enlarges the region of a face."""
+        small = self.small_faces
+        return self if small is None or not is_small(region, small) else small
+
+    def face_size(self, region: Box) -> tuple[int, int]:
+        """Width and height at which the region of a face is given to its generator."""
+        return size_for_generator(region, self.for_face(region))
 
     def seconds_for(self, sizes: Iterable[tuple[int, int]]) -> float:
         """Estimate the time for photographs of these widths and heights, by timing a small one."""
@@ -93,4 +108,4 @@ class Enhancer(Enlarger):
         """The regions of the faces that are not enlarged like the whole photograph."""
         height, width, _ = photograph.pixels.shape
         regions = [face_region(face, width, height) for face in faces]
-        return [each for each in regions if size_for_generator(each, self) != each[2:]]
+        return [each for each in regions if is_small(each, self.for_face(each))]

@@ -194,6 +194,11 @@ def size_for_generator(region: Box, enhancer: Enlarging) -> tuple[int, int]:
     return round(region.width * zoom), round(region.height * zoom)
 
 
+def is_small(region: Box, enhancer: Enlarging) -> bool:
+    """Whether a generator gets a region enlarged; see ``enlarge_face``."""
+    return size_for_generator(region, enhancer) != region[2:]
+
+
 def put_back(whole: NDArray[np.uint8], face: NDArray[np.uint8], region: Box, scale: int) -> None:
     """Paste an enlarged face into the enlarged photograph, in place, with a feathered border.
 

@@ -82,6 +82,10 @@ def read_header(path: Path) -> Header | None:
     return None
 
 
+FOR_SMALL_FACES = "photo"
+"""The packaged generator for small faces in any file, see ``enlarge_face``."""
+
+
 def generator_for(header: Header | None) -> Literal["photo", "srgan"]:
     """The packaged generator for a photograph: photo for a lossy file, else srgan.
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from deepdepixelate.errors import UserError
 from deepdepixelate.photographs import UnreadableImageError
 from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.faces import Box, FaceFinder, cut, face_region, size_for_generator
+from deepdepixelate.photographs.faces import Box, FaceFinder, cut, face_region
 from deepdepixelate.photographs.photograph import (
     FileFormat,
     Photograph,
@@ -104,7 +104,8 @@ class Work:
         faces = [] if self.finder is None else self.finder.find(original.pixels)
         if self.finder is not None:
             found = _faces_found(len(faces), self.face_files)
-            yield News(job.path, said=f"{job.path.name}: {found}.")
+            small = _small_faces(job.enhancer, original, faces)
+            yield News(job.path, said=f"{job.path.name}: {found}{small}.")
         for result in _results(job, original, faces, self.face_files):
             if result.place in written:
                 raise UserError(f"{result.place} is already a face of another photograph.")
@@ -150,7 +151,7 @@ def _results(
     height, width, _ = original.pixels.shape
     for number, face in enumerate(faces, 1):
         region = face_region(face, width, height)
-        wide, high = size_for_generator(region, enhancer)
+        wide, high = enhancer.face_size(region)
         yield _Result(
             job.face_place(number),
             cut(original, region),
@@ -164,6 +165,14 @@ def _faces_found(number: int, face_files: bool) -> str:
     if number == 0:
         return "no face found" + ("; the whole photograph is enlarged" if face_files else "")
     return "1 face found" if number == 1 else f"{number} faces found"
+
+
+def _small_faces(enhancer: Enhancer, original: Photograph, faces: Sequence[Box]) -> str:
+    """Say that the generator photo enlarges some of the faces, if it does."""
+    height, width, _ = original.pixels.shape
+    regions = [face_region(face, width, height) for face in faces]
+    number = sum(enhancer.for_face(each) is not enhancer for each in regions)
+    return f"; photo enlarges {number}, as small ones become better so" if number else ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -178,6 +178,38 @@ def test_the_generator_is_chosen_by_the_file(tmp_path: Path, model: str) -> None
     assert [each.notes for each in opened] == [(), (), ()]
 
 
+def test_small_faces_get_the_generator_for_them(tmp_path: Path) -> None:
+    pytest.importorskip("dlib")
+    group_photograph([30, 90]).save(tmp_path / "group.png")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    zoomer = Zoomer(folder, ["srgan", "photo"], device="cpu", tile=64, max_pixels=10**6)
+    opened = zoomer.open(tmp_path / "group.png")
+    zoomer.find(opened)
+    small, large = opened.face(0), opened.face(1)
+    assert [zoomer.choose(opened, each) for each in (small, large, opened.whole)] == [
+        "photo",
+        "srgan",
+        "srgan",
+    ]
+    names = []
+    for part in (small, large):
+        model = zoomer.choose(opened, part)
+        automatic, chosen = (zoomer.enlarge(opened, part, kind, 4).file for kind in ("auto", model))
+        assert automatic.read_bytes() == chosen.read_bytes()
+        names.append(automatic.name)
+    assert names == ["group-face-1-photo-4x.png", "group-face-2-srgan-4x.png"]
+
+    automatic, chosen = (
+        zoomer.enlarge(opened, opened.whole, kind, 4).file for kind in ("auto", "srgan")
+    )
+    assert automatic.name == chosen.name == "group-srgan-4x.png"
+    with Image.open(automatic) as first, Image.open(chosen) as second:
+        changed = (np.asarray(first) != np.asarray(second)).any(axis=2)
+    assert changed[:, :400].any()
+    assert not changed[:, 400:].any()
+
+
 def test_without_a_generator_for_it_a_compressed_photograph_gets_a_note(
     zoomer: Zoomer, model: str, tmp_path: Path
 ) -> None:

@@ -83,13 +83,13 @@ def result(zoomer: Zoomer, job: Job, on_step: Callable[[int, int], None]) -> lis
     """Do a job; return updates of the pictures, the line below them and the download button."""
     opened, part, automatic = job.opened, job.part, job.method == AUTO
     assert part is not None  # noqa: S101 - by Work.take
-    model = opened.model if automatic else job.method
+    model = zoomer.choose(opened, part) if automatic else job.method
     scale = zoomer.scale(model)
     after, before = (
-        zoomer.enlarge(opened, part, kind, scale, on_step) for kind in (model, job.other)
+        zoomer.enlarge(opened, part, kind, scale, on_step) for kind in (job.method, job.other)
     )
     width, height = part.box.width, part.box.height
-    lines = [_CLEANED] if automatic and model == "photo" else []
+    lines = [_CLEANED] if automatic and opened.model == "photo" else []
     lines.append(_INVENTED)
     with_model = "" if automatic else f" with {name(model)}"
     size = f"{scale * width}x{scale * height}"

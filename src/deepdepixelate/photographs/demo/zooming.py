@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,16 +15,21 @@ from PIL import Image
 
 from deepdepixelate.errors import UserError
 from deepdepixelate.models.pretrained import label_of
-from deepdepixelate.photographs import MEGAPIXELS
+from deepdepixelate.photographs import AUTO, MEGAPIXELS
 from deepdepixelate.photographs.enhancer import Enhancer
-from deepdepixelate.photographs.faces import Box, FaceFinder, cut, face_region
+from deepdepixelate.photographs.faces import Box, FaceFinder, cut, face_region, is_small
 from deepdepixelate.photographs.photograph import (
     FileFormat,
     Photograph,
     read_photograph,
     save_enlarged,
 )
-from deepdepixelate.photographs.planning import compression_note, generator_for, read_header
+from deepdepixelate.photographs.planning import (
+    FOR_SMALL_FACES,
+    compression_note,
+    generator_for,
+    read_header,
+)
 
 PLAIN = {"pixels": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 """Ways of enlarging without a generator."""
@@ -175,6 +181,13 @@ class Zoomer:
         """How many times a generator enlarges."""
         return self._enhancers[model].scale
 
+    def choose(self, opened: Opened, part: Part) -> str:
+        """The generator that suits a part: one for small faces, or that which suits the file."""
+        small = self._enhancers.get(FOR_SMALL_FACES)
+        if small is None or part.face is None or not is_small(part.box, small):
+            return opened.model
+        return FOR_SMALL_FACES
+
     def enlarge(
         self,
         opened: Opened,
@@ -188,15 +201,20 @@ class Zoomer:
         Args:
             opened: the photograph.
             part: of at most ``max_pixels``.
-            kind: one of the generators, or of ``PLAIN``.
+            kind: one of the generators, or of ``PLAIN``; or auto, see ``choose``. In a whole
+                picture, auto enlarges small faces with the generator for them.
             scale: how many times, for ``PLAIN``; a generator has its own. ``PLAIN`` is for the page
                 alone: its file may be smaller.
             progress: called before each step, with the number of finished steps and of all steps.
                 An exception from it ends the work.
         """
-        enhancer = self._enhancers.get(kind)
+        model = self.choose(opened, part) if kind == AUTO else kind
+        enhancer = self._enhancers.get(model)
         if enhancer is not None:
             scale = enhancer.scale
+            if kind == AUTO:
+                enhancer = copy(enhancer)
+                enhancer.small_faces = self._enhancers.get(FOR_SMALL_FACES)
         known = opened.results.get((part, kind, scale))
         if known is not None and known.file.exists():
             return known
@@ -211,7 +229,7 @@ class Zoomer:
             enlarged = _enlarged(opened, part, enhancer, progress)
         folder = self._new_folder()
         face = "" if part.face is None else f"face-{part.face}-"
-        path = folder / f"{opened.name}-{face}{label_of(kind)}-{scale}x.png"
+        path = folder / f"{opened.name}-{face}{label_of(model)}-{scale}x.png"
         save_enlarged(original, enlarged, path, _FORM)
         result = Enlargement(path, path)
         if max(enlarged.size) > _SHOWN:
