@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepdepixelate.data.random_numbers import random_of
-from deepdepixelate.data.resize import resized
 from deepdepixelate.data.shards import ShardedImages
 from deepdepixelate.data.sources import (
     SPLITS,
@@ -58,7 +58,8 @@ def training_crop(
     if random.random() >= parameters.unchanged:
         factor = random.uniform(parameters.smallest, 1)
         height, width = (max(side, round(factor * length)) for length in image.shape[:2])
-        image = resized(image, (width, height))
+        shrunk = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+        image = np.asarray(shrunk)
     top, left = (int(random.integers(0, length - side + 1)) for length in image.shape[:2])
     return image[top : top + side, left : left + side]
 
