@@ -426,7 +426,7 @@ def test_small_faces_in_lossless_files_get_the_generator_for_them(
     group_photograph([30, 90]).save(tmp_path / "group.png")
     settings = {**SETTINGS, "faces": "put_back"}
     (automatic,) = enhance_all([tmp_path / "group.png"], tmp_path / "one", **settings)
-    assert "2 faces found; photo enlarges 1, as small ones become better so.\n" in (
+    assert "2 faces found; the generator photo enlarges the small ones (1).\n" in (
         capsys.readouterr().err
     )
     (chosen,) = enhance_all(

@@ -172,7 +172,7 @@ def _small_faces(enhancer: Enhancer, original: Photograph, faces: Sequence[Box])
     height, width, _ = original.pixels.shape
     regions = [face_region(face, width, height) for face in faces]
     number = sum(enhancer.for_face(each) is not enhancer for each in regions)
-    return f"; photo enlarges {number}, as small ones become better so" if number else ""
+    return f"; the generator photo enlarges the small ones ({number})" if number else ""
 
 
 def is_out_of_memory(error: Exception) -> bool:
