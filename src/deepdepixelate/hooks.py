@@ -69,7 +69,8 @@ def _check_stages(stages: set[str], parameters: Parameters) -> None:
     if "train_gan" in stages:
         from deepdepixelate.training.stages import content_network, new_discriminator
 
-        new_discriminator(parameters.train_gan)
+        if parameters.train_gan.discriminator.start_from is not None:
+            new_discriminator(parameters.train_gan)
         content_network(parameters.train_gan)
 
 
