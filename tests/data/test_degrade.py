@@ -362,7 +362,12 @@ def test_shards_keep_their_hashes_while_nothing_is_enlarged(
 ) -> None:
     """The parameter came later: shards made before it need not be made again."""
     hr = write_hr(tmp_path / "hr", list(range(3)))
-    assert "enlarged" not in write_lr(tmp_path / "lr", hr, parameters).details["realistic"]
+    plain = write_lr(tmp_path / "lr", hr, parameters).details
+    assert "enlarged" not in plain["realistic"]
+    assert "enlarging" not in plain["kernel"]
+    some = EnlargedParameters(probability=0.3, size=(0.4, 0.8))
+    changed = parameters.model_copy(update={"enlarged": some})
+    assert "JPEG, enlarging (after" in write_lr(tmp_path / "lr", hr, changed).details["kernel"]
 
 
 # -- parameters ------------------------------------------------------------------------------------

@@ -100,8 +100,9 @@ class _Shrinker:
 def _describe(parameters: RealisticParameters) -> dict[str, Any]:
     """The manifest's description of realistic LR: the kernel in words, and all parameters."""
     kernel = (
-        "realistic, drawn for each image: blur, one of several ways to shrink, noise, JPEG (after "
-        f"arXiv 2107.10833, section 3); {100 * parameters.clean:g}% of images clean: {KERNEL}"
+        "realistic, drawn for each image: blur, one of several ways to shrink, noise, JPEG"
+        f"{', enlarging' if parameters.enlarged else ''} (after arXiv 2107.10833, section 3); "
+        f"{100 * parameters.clean:g}% of images clean: {KERNEL}"
     )
     values = parameters.model_dump(mode="json", exclude_none=True)  # null came later: older shards
     return {"kernel": kernel, "kind": "realistic", "realistic": values}
