@@ -180,6 +180,16 @@ def test_entries_that_cannot_be_decompressed_are_reported(
     assert reason in left_out(open_celeba(tmp_path))["000001.jpg"]
 
 
+def test_a_version_of_the_format_that_is_unknown_is_refused(tmp_path: Path) -> None:
+    archive_of(tmp_path, ("000001.jpg", jpeg(1)))
+    path = tmp_path / "img_align_celeba.zip"
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, content.index(b"PK\x01\x02") + 6, 99)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"zip file version 9\.9"):
+        open_celeba(tmp_path)
+
+
 def test_a_directory_too_large_for_the_memory_is_refused(tmp_path: Path) -> None:
     write_celeba(tmp_path, FACES, PARTITION)
     path = tmp_path / "img_align_celeba.zip"
