@@ -414,7 +414,7 @@ class TestTrainGan:
         path = tmp_path / "earlier.safetensors"
         save_weights(path, earlier)
         settings = gan_parameters(discriminator=DISCRIMINATOR | wrong | {"start_from": path})
-        with pytest.raises(UserError, match=r"of a discriminator with .*'channels': 2.*ask for"):
+        with pytest.raises(UserError, match=r"of a discriminator with .*channels=2.*ask for"):
             train_gan(place.fresh(), pretrained, settings, training_parameters(), Journal())
 
     def test_a_generator_is_no_discriminator(

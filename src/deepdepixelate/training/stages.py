@@ -154,10 +154,13 @@ def new_discriminator(
     try:
         discriminator.load_state_dict(dict(start.tensors))
     except RuntimeError:
+        found, wanted = (
+            ", ".join(f"{name}={value}" for name, value in values.items())
+            for values in (start.architecture, architecture.model_dump())
+        )
         raise UserError(
             f"the weights {asked.start_from} (train_gan.discriminator.start_from) are of a "
-            f"{start.kind} with {dict(start.architecture)}; the parameters ask for a discriminator "
-            f"with {architecture.model_dump()}."
+            f"{start.kind} with {found}; the parameters ask for a discriminator with {wanted}."
         ) from None
     return discriminator, architecture, start.digest
 
